@@ -1,0 +1,51 @@
+# Everything a newcomer, a developer and CI type. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long check format bench schema lock clean
+
+help: ## List the targets with a sentence each.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(STAMP) ## Create .venv with everything that Tieout and its tests need.
+
+$(STAMP): requirements.lock pyproject.toml
+	@sh scripts/bootstrap $(PYTHON) $(VENV)
+	@touch $(STAMP)
+
+demo: setup ## Follow one company's money across four systems, with its broken cases named (Ctrl-C ends).
+	@$(BIN)/tieout demo
+
+test: setup check ## Run what CI runs: style, types, import contracts and the test suite.
+	@sh scripts/test-parts
+	@$(BIN)/python -m pytest -n 2 -m "not long and not bench"
+
+test-long: setup ## Run the tests that take longer: fault campaigns and large inputs.
+	@sh scripts/test-parts
+	@$(BIN)/python -m pytest -m long
+
+check: setup ## Check style, types and import contracts.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs api collector connectors control_checks dashboards
+
+format: setup ## Format the code and mend what ruff can mend.
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## Measure speed against the physical limit; also writes build/bench.json.
+	@$(BIN)/python -m pytest -q -s -m bench tests/benchmarks
+
+schema: setup ## Write schema.sql and the JSON Schemas anew from migrations and definitions.
+	@$(BIN)/python scripts/generate
+
+lock: setup ## Resolve the dependencies anew into requirements.lock (needs uv).
+	@uv pip compile -q --no-emit-index-url --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
+
+clean: ## Remove the virtual environment and everything built.
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

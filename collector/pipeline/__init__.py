@@ -1,0 +1,1 @@
+"""From records to committed facts: map, dedupe, correlate, fold, commit."""

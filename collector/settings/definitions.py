@@ -1,0 +1,223 @@
+"""The definitions behind `tieout.yaml` and a flow's YAML: the JSON Schema is generated from them."""
+
+from datetime import date, datetime, time
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from collector.settings.mapping import Definition, EventType, Kind, Mapping
+
+Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=63)]
+Duration = Annotated[
+    str,
+    Field(
+        pattern=r"^\d+ (minutes?|hours?|days?|business hours?|business days?)$",
+        examples=["30 days", "1 business day", "4 business hours"],
+    ),
+]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+class Calendar(Definition):
+    """Business time: what "n business days" and "n business hours" mean for an entity.
+
+    A business day ends at `closes`, the cut-off: what comes later counts for the next one.
+    """
+
+    timezone: str = Field(examples=["Europe/Berlin"])
+    week: list[Weekday] = ["mon", "tue", "wed", "thu", "fri"]
+    opens: time = time(8)
+    closes: time = time(18)
+    holidays: list[date] = []
+
+
+class Entity(Definition):
+    """A legal entity: the code that records carry, and its calendar."""
+
+    name: str
+    calendar: str
+
+
+class Declaration(Definition):
+    """Completeness of grade C: a named person declares what a stream holds.
+
+    `covers` is [from, to): every event that occurred in it is in the stream. `records` is how many
+    records the stream holds.
+    """
+
+    covers: tuple[datetime, datetime]
+    records: int | None = Field(None, ge=0)
+    by: str = Field(min_length=1, description="Who declares it")
+
+    @field_validator("covers")
+    @classmethod
+    def _aware_and_forward(cls, covers: tuple[datetime, datetime]) -> tuple[datetime, datetime]:
+        if any(instant.tzinfo is None for instant in covers):
+            raise ValueError("give both instants with an offset, e.g. 2019-01-31T00:00:00+01:00")
+        if covers[0] >= covers[1]:
+            raise ValueError("the second instant must be later than the first")
+        return covers
+
+
+class Stream(Definition):
+    """One sequence of records within a source.
+
+    `read` holds the options of the source's connector. `namespace` is the immutable id that enters
+    the identity of every event; by default `<source>/<stream>`. Two streams with one namespace give
+    the same events.
+    """
+
+    read: dict[str, Any] = {}
+    mapping: Mapping | str = Field(description="The mapping, or the path of a YAML file with it")
+    namespace: str | None = None
+    complete: Declaration | None = None
+    keep_raw: bool = Field(False, description="Keep accepted records' bytes, apart from the facts")
+
+
+class Source(Definition):
+    """One configured instance of a system."""
+
+    connector: Id
+    system: Id = Field(description="What flows and traces call this system, e.g. erp")
+    streams: dict[Id, Stream] = Field(min_length=1)
+
+
+class Step(Definition):
+    """One expected step of a flow.
+
+    Done by the last event of `done_by` on a document, as long as no event of `undone_by` followed on
+    the same document; failed by an event of `failed_by` with no `done_by` after it. `due` counts from
+    the completion of the step named `after`. `skip_when` names event types that make the step
+    needless for this document (an amount that is paid by the company, nothing payable).
+    """
+
+    name: Kind
+    title: str = ""
+    system: Id
+    done_by: list[EventType] = Field(min_length=1)
+    undone_by: list[EventType] = []
+    failed_by: list[EventType] = []
+    skip_when: list[EventType] = []
+    after: Kind | None = None
+    due: Duration | None = None
+    waits_for: str | None = Field(None, description="The person's role, where a person acts")
+
+
+class EndState(Definition):
+    """A terminal state of the flow: reached by an event of `by` with none of `until` after it."""
+
+    by: list[EventType] = Field(min_length=1)
+    until: list[EventType] = []
+
+
+class Comparison(Definition):
+    """Two steps whose amounts must agree, and by how much they may differ (minor units)."""
+
+    left: Kind
+    right: Kind
+    tolerance_minor: int = Field(0, ge=0)
+
+
+class Flow(Definition):
+    """The expected steps of one kind of transaction.
+
+    `anchor` is the document type that a step instance hangs on: one per transaction, unless
+    `anchors_many` declares that each anchor document is a case of its own.
+    """
+
+    flow: Id
+    title: str
+    anchor: Kind
+    anchors_many: bool = False
+    steps: list[Step] = Field(min_length=1)
+    ends: dict[Kind, EndState] = {}
+    compare: list[Comparison] = []
+
+    @field_validator("steps")
+    @classmethod
+    def _order(cls, steps: list[Step]) -> list[Step]:
+        seen: set[str] = set()
+        for step in steps:
+            if step.name in seen:
+                raise ValueError(f"step '{step.name}' stands twice; rename one")
+            if step.after is not None and step.after not in seen:
+                raise ValueError(
+                    f"step '{step.name}' comes after '{step.after}', which is no earlier step"
+                )
+            if step.due is not None and step.after is None:
+                raise ValueError(
+                    f"step '{step.name}' has a due time but no 'after' to count it from"
+                )
+            seen.add(step.name)
+        return steps
+
+
+class Control(Definition):
+    """One scheduled control: a check applied to flows with parameters.
+
+    `completeness` is the least grade that a PASS needs. `parameters` are those of the check.
+    """
+
+    check: Id
+    flows: list[Id] = Field(min_length=1)
+    parameters: dict[str, Any] = {}
+    completeness: Literal["A", "B", "C"] = "C"
+    schedule: str | None = Field(None, description="cron, five fields, UTC", examples=["0 6 * * *"])
+    severity: Literal["low", "medium", "high", "critical"] = "high"
+    owner: str = ""
+
+
+class Limits(Definition):
+    """Bounds that keep one weak key from swallowing the house.
+
+    `max_documents`: a reference value that more documents of its kind hold as identity joins
+    nothing; `kinds` overrides it for single kinds. `earliest`: a date before it is impossible.
+    """
+
+    max_documents: int = Field(20, ge=2)
+    kinds: dict[Kind, int] = {}
+    earliest: date = date(2000, 1, 1)
+
+
+class Retention(Definition):
+    """How many days raw bodies and personal fields are kept; nothing is erased until configured."""
+
+    raw_days: int | None = Field(None, ge=1)
+    personal_days: int | None = Field(None, ge=1)
+
+
+class Api(Definition):
+    """The HTTP interface: loopback unless told otherwise, and never without a key."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8484, ge=0, le=65535)
+    keys: list[str] = Field([], description="API keys, as ${env:NAME} or ${file:PATH}")
+
+
+class Telemetry(Definition):
+    """OpenTelemetry: where finished transactions go as traces. Empty: nothing is sent."""
+
+    otlp_endpoint: str | None = Field(None, examples=["http://127.0.0.1:4318"])
+    headers: dict[str, str] = {}
+
+
+class Store(Definition):
+    """PostgreSQL: embedded, unless `dsn` names a server."""
+
+    dsn: str | None = Field(None, examples=["${env:TIEOUT_DSN}"])
+
+
+class Settings(Definition):
+    """The whole of `tieout.yaml`. Paths are relative to the file."""
+
+    tieout: Literal[1] = Field(description="Version of this format")
+    store: Store = Store()
+    entities: dict[str, Entity] = {}
+    calendars: dict[Id, Calendar] = {}
+    sources: dict[Id, Source] = {}
+    flows: list[Flow | str] = Field([], description="Flows, or paths of YAML files with one each")
+    controls: dict[Id, Control] = {}
+    limits: Limits = Limits()
+    retention: Retention = Retention()
+    api: Api = Api()
+    telemetry: Telemetry = Telemetry()

@@ -1,0 +1,73 @@
+"""The store, opened: connections as one of three roles, to the embedded server or to any other."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import asyncpg
+
+from collector.errors import NotConnected
+from collector.store import embedded
+from collector.store.ingest import Connection
+from collector.store.migrate import migrate
+
+Role = Literal["tieout_owner", "tieout_app", "tieout_reader"]
+
+
+class Store:
+    """Where the store is and how to reach it as a role.
+
+    `app` writes facts and reads everything but owns nothing; `reader` sees the schema `read` only.
+    """
+
+    def __init__(self, dsn: str | None, server: embedded.Server | None) -> None:
+        self._dsn = dsn
+        self._server = server
+
+    @property
+    def data_dir(self) -> Path | None:
+        """The data folder of the embedded server; None with another server."""
+        return self._server.data_dir if self._server is not None else None
+
+    def dsn(self, role: Role) -> str:
+        """Return the connection string of a role. It may hold a password: do not log it."""
+        if self._server is not None:
+            return self._server.dsn(role)
+        assert self._dsn is not None  # noqa: S101 -- one of the two is there
+        joint = "&" if "?" in self._dsn else "?"
+        return f"{self._dsn}{joint}options=-c%20role%3D{role}"
+
+    @asynccontextmanager
+    async def connect(self, role: Role = "tieout_app") -> AsyncIterator[Connection]:
+        """Open one connection as a role.
+
+        Raises:
+            NotConnected: the server cannot be reached or refuses the login.
+        """
+        try:
+            conn = await asyncpg.connect(
+                self.dsn(role), server_settings={"TimeZone": "UTC", "application_name": "tieout"}
+            )
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise NotConnected(
+                f"The store cannot be reached: {error}. Check `store.dsn`, or that the server runs."
+            ) from error
+        try:
+            yield conn
+        finally:
+            await conn.close()
+
+    async def migrate(self) -> list[str]:
+        """Apply missing migrations; return their names."""
+        return await migrate(self.dsn("tieout_owner") if self._server else self._dsn or "")
+
+
+def embedded_store(server: embedded.Server) -> Store:
+    """Make the store of a running embedded server."""
+    return Store(None, server)
+
+
+def remote_store(dsn: str) -> Store:
+    """Make the store behind a connection string, whose login may take on the three roles."""
+    return Store(dsn, None)
