@@ -136,14 +136,13 @@ CREATE TABLE tieout.config_version (
 
 -- Business days of a calendar, enumerated; keyed by the hash of the calendar's definition.
 CREATE TABLE tieout.business_day (
-    calendar  text NOT NULL,
-    ordinal   integer NOT NULL,
-    opens_at  timestamptz NOT NULL,
-    closes_at timestamptz NOT NULL,
+    calendar    text NOT NULL,
+    day         date NOT NULL,
+    opens_at    timestamptz NOT NULL,
+    closes_at   timestamptz NOT NULL,
     open_before interval NOT NULL,
-    PRIMARY KEY (calendar, ordinal)
+    PRIMARY KEY (calendar, day)
 );
-CREATE UNIQUE INDEX business_day_closes ON tieout.business_day (calendar, closes_at);
 
 -- ---------------------------------------------------------------------------------------- derived
 

@@ -1,0 +1,90 @@
+"""The composition root: the only place that knows every connector and every check."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from collector import clock
+from collector.clock import Clock
+from collector.pipeline.collect import Collector, Source
+from collector.pipeline.mapping import CompiledMapping
+from collector.settings.load import Configuration, load, resolve
+from collector.store import embedded
+from collector.store.ingest import Connection
+from collector.store.session import Store, embedded_store, remote_store
+from connectors.registry import CONNECTORS
+from control_checks.registry import CHECKS
+
+CHECK_PARAMETERS = {name: check.parameters for name, check in CHECKS.items()}
+
+
+class Application(NamedTuple):
+    """A loaded configuration and the open store."""
+
+    configuration: Configuration
+    store: Store
+    clock: Clock
+
+    def limit(self, kind: str) -> int:
+        """Return how many documents may hold one identity value of a kind before it joins nothing."""
+        limits = self.configuration.settings.limits
+        return limits.kinds.get(kind, limits.max_documents)
+
+    def sources(self, wanted: tuple[str, ...] = ()) -> list[Source]:
+        """Open and compile the streams of the wanted sources; of all where none is named."""
+        configuration = self.configuration
+        return [
+            open_source(configuration, source, stream)
+            for source, stream in configuration.streams()
+            if not wanted or source in wanted
+        ]
+
+    def collector(self, conn: Connection) -> Collector:
+        """Make a collector that writes over a connection."""
+        return Collector(conn, self.limit, self.clock)
+
+
+def read_configuration(path: Path) -> Configuration:
+    """Load a configuration against the registries.
+
+    Raises:
+        Misconfigured: with every problem, a line each.
+    """
+    return load(path, CONNECTORS, CHECK_PARAMETERS)
+
+
+def open_source(configuration: Configuration, source: str, stream: str) -> Source:
+    """Open and compile one stream."""
+    spec = CONNECTORS[configuration.settings.sources[source].connector]
+    definition = configuration.settings.sources[source].streams[stream]
+    namespace = configuration.namespace(source, stream)
+    return Source(
+        source,
+        stream,
+        namespace,
+        spec.open(configuration.options[source, stream], configuration.folder),
+        CompiledMapping(
+            configuration.mapping(source, stream), namespace, configuration.settings.limits.earliest
+        ),
+        spec.redelivers,
+        definition.keep_raw,
+    )
+
+
+@contextmanager
+def opened(configuration: Configuration, data_dir: Path | None) -> Iterator[Application]:
+    """Open the store that a configuration names: the embedded server, or another by DSN.
+
+    Raises:
+        NotConnected: the server cannot be reached or started.
+    """
+    dsn = configuration.settings.store.dsn
+    if dsn is not None:
+        store = remote_store(resolve(dsn, configuration.folder))
+        yield Application(configuration, store, clock.now)
+        return
+    with embedded.running(data_dir or embedded.default_data_dir()) as server:
+        yield Application(configuration, embedded_store(server), clock.now)
+
+

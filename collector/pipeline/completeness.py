@@ -1,0 +1,134 @@
+"""What is known to be complete, until when, on whose word; and what is known to be missing.
+
+Grades (`core.md` 16): A proved by something independent of the extract, B stated by the source's own
+interface, C declared by a named person, D nobody says anything. A file proves nothing after its last
+record unless somebody says up to when it is complete.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from collector.store.totals import Totals
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Something that we know we did not see. `records` is None where nobody knows how many.
+
+    `what` is UNREAD, SURPLUS, BROKEN, QUARANTINED, NOT_COVERED, UNDECLARED or NEVER_READ.
+    """
+
+    stream: str
+    what: str
+    records: int | None
+    grade: str
+    sentence: str
+
+
+class Coverage(msgspec.Struct, frozen=True):
+    """How completely a stream is known: from, until (the watermark), by whom, and its gaps.
+
+    `gaps` are those that hold whatever time is asked for; `gaps_at` adds those of a time.
+    """
+
+    stream: str
+    grade: str
+    covers_from: datetime | None
+    watermark: datetime | None
+    declared_by: str
+    declared_records: int | None
+    totals: Totals | None
+    gaps: list[Gap]
+
+    def gaps_at(self, until: datetime, least_grade: str = "C") -> list[Gap]:
+        """List why the stream is not known to be complete up to an instant; empty where it is."""
+        gaps = list(self.gaps)
+        if self.watermark is None or self.grade > least_grade:
+            needed = "nobody says up to when it is complete"
+            if self.watermark is not None:
+                needed = (
+                    f"its completeness is of grade {self.grade}, and {least_grade} is asked for"
+                )
+            gaps.append(
+                Gap(self.stream, "UNDECLARED", None, self.grade, f"{self.stream}: {needed}.")
+            )
+        elif self.watermark < until:
+            gaps.append(
+                Gap(
+                    self.stream,
+                    "NOT_COVERED",
+                    None,
+                    self.grade,
+                    f"{self.stream} is complete only up to {self.watermark.isoformat()}, "
+                    f"not to {until.isoformat()}.",
+                )
+            )
+        return gaps
+
+
+def coverage(
+    configuration: dict[str, Any], totals: dict[tuple[str, str], Totals]
+) -> dict[tuple[str, str], Coverage]:
+    """Hold what is declared of each configured stream against what the store knows of it."""
+    return {
+        (source_id, stream_id): _of_stream(
+            f"{source_id}/{stream_id}", stream.get("complete"), totals.get((source_id, stream_id))
+        )
+        for source_id, source in configuration["sources"].items()
+        for stream_id, stream in source["streams"].items()
+    }
+
+
+def _of_stream(name: str, declared: dict[str, Any] | None, totals: Totals | None) -> Coverage:
+    grade = "C" if declared else "D"
+    start, end = map(datetime.fromisoformat, declared["covers"]) if declared else (None, None)
+    records = declared["records"] if declared else None
+    return Coverage(
+        name,
+        grade,
+        start,
+        end,
+        declared["by"] if declared else "",
+        records,
+        totals,
+        _gaps(name, grade, records, totals),
+    )
+
+
+def _gaps(name: str, grade: str, declared: int | None, totals: Totals | None) -> list[Gap]:
+    if totals is None or totals.parts == 0:
+        return [Gap(name, "NEVER_READ", declared, grade, f"{name} was never read to its end.")]
+    gaps = [
+        Gap(
+            name,
+            "BROKEN",
+            broken.unread,
+            grade,
+            broken.remark or f"{broken.part} was not read whole.",
+        )
+        for broken in totals.broken
+    ]
+    if totals.quarantined:
+        gaps.append(
+            Gap(
+                name,
+                "QUARANTINED",
+                totals.quarantined,
+                grade,
+                f"{totals.quarantined} records of {name} are quarantined: see `tieout quarantine list`.",
+            )
+        )
+    if declared is not None and totals.known != declared:
+        missing = declared - totals.known
+        what, word = ("UNREAD", "fewer") if missing > 0 else ("SURPLUS", "more")
+        gaps.append(
+            Gap(
+                name,
+                what,
+                abs(missing),
+                grade,
+                f"{name} holds {totals.known} records, {abs(missing)} {word} than the {declared} declared.",
+            )
+        )
+    return gaps

@@ -1,0 +1,45 @@
+"""Make the configuration a fact, so that what was decided by it can be re-performed later."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from collector.clock import Clock
+from collector.model.calendar import Hours, business_days
+from collector.model.reference import digest
+from collector.settings.definitions import Calendar
+from collector.settings.load import Configuration
+from collector.store import streams
+from collector.store.ingest import Connection
+
+CALENDAR_UNTIL = date(2045, 12, 31)
+
+
+async def publish(conn: Connection, configuration: Configuration, clock: Clock) -> None:
+    """Enter the configuration and its calendars in the store, unless they are in force already."""
+    document = configuration.document()
+    first = configuration.settings.limits.earliest
+    for calendar_id, calendar in configuration.settings.calendars.items():
+        key = digest("calendar", calendar.model_dump_json(), str(first)).hex()
+        _named(document["calendars"], calendar_id)["days"] = key
+        await streams.add_business_days(
+            conn, key, list(business_days(hours(calendar), first, CALENDAR_UNTIL))
+        )
+    await streams.publish(conn, configuration.hash(), document, clock())
+
+
+def _named(section: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = section[name]
+    return found
+
+
+def hours(calendar: Calendar) -> Hours:
+    """Turn a calendar's definition into what the model computes with."""
+    return Hours(
+        ZoneInfo(calendar.timezone),
+        frozenset(calendar.week),
+        calendar.opens,
+        calendar.closes,
+        frozenset(calendar.holidays),
+    )

@@ -1,0 +1,267 @@
+-- What controls and boards may see: functions and views of the schema `read`, for the role
+-- tieout_reader, which has no rights elsewhere.
+--
+-- T (p_as_of): an event counts if it occurred at or before T.
+-- K (p_as_known): and was recorded at or before K.
+
+-- The last commit known at K.
+CREATE FUNCTION read.seq_at(p_as_known timestamptz) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+RETURN (SELECT coalesce(max(seq), 0) FROM tieout.commit_log WHERE recorded_at <= p_as_known);
+
+CREATE FUNCTION read.configuration(p_as_known timestamptz) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+RETURN (SELECT body FROM tieout.config_version WHERE seq <= read.seq_at(p_as_known)
+        ORDER BY seq DESC LIMIT 1);
+
+-- When something is due that is due `p_rule` ("30 days", "1 business day", "4 business hours") after
+-- `p_basis`. n business days: the close of business of the n-th business day after the basis day; what
+-- comes after the cut-off counts for the next day. NULL where the calendar does not reach so far.
+CREATE FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamptz, p_rule text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    n integer := split_part(p_rule, ' ', 1)::integer;
+    unit text := rtrim(substr(p_rule, strpos(p_rule, ' ') + 1), 's');
+    local timestamp;
+    basis_day date;
+    elapsed interval;
+    answer timestamptz;
+BEGIN
+    IF p_basis IS NULL OR p_rule IS NULL THEN
+        RETURN NULL;
+    END IF;
+    CASE unit
+        WHEN 'minute' THEN RETURN p_basis + make_interval(mins => n);
+        WHEN 'hour' THEN RETURN p_basis + make_interval(hours => n);
+        WHEN 'day' THEN RETURN p_basis + make_interval(hours => 24 * n);
+        WHEN 'business day' THEN
+            local := p_basis AT TIME ZONE (p_calendar ->> 'timezone');
+            basis_day := local::date + (local::time > (p_calendar ->> 'closes')::time)::integer;
+            IF n = 0 THEN
+                SELECT closes_at INTO answer FROM tieout.business_day
+                WHERE calendar = p_calendar ->> 'days' AND day >= basis_day ORDER BY day LIMIT 1;
+            ELSE
+                SELECT closes_at INTO answer FROM tieout.business_day
+                WHERE calendar = p_calendar ->> 'days' AND day > basis_day
+                ORDER BY day OFFSET n - 1 LIMIT 1;
+            END IF;
+        WHEN 'business hour' THEN
+            SELECT open_before + least(p_basis - opens_at, closes_at - opens_at) INTO elapsed
+            FROM tieout.business_day
+            WHERE calendar = p_calendar ->> 'days' AND opens_at <= p_basis
+            ORDER BY day DESC LIMIT 1;
+            elapsed := elapsed + make_interval(hours => n);
+            SELECT opens_at + (elapsed - open_before) INTO answer FROM tieout.business_day
+            WHERE calendar = p_calendar ->> 'days' AND open_before + (closes_at - opens_at) >= elapsed
+            ORDER BY day LIMIT 1;
+    END CASE;
+    RETURN answer;
+END $$;
+
+-- The calendar of an entity, as the configuration has it; NULL where none is configured.
+CREATE FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN p_configuration -> 'calendars' -> (p_configuration -> 'entities' -> p_entity ->> 'calendar');
+
+CREATE FUNCTION read.due_at(p_entity text, p_basis timestamptz, p_rule text, p_as_known timestamptz)
+RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+RETURN tieout.due_at(tieout.calendar_of(read.configuration(p_as_known), p_entity), p_basis, p_rule);
+
+-- Which transaction a document belonged to, as known at commit `p_seq`. Documents of a suspended
+-- component stand alone (a negative label no component has).
+CREATE FUNCTION tieout.membership(p_seq bigint)
+RETURNS TABLE (document bigint, component bigint, kind text, content_id uuid)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT d.id,
+           CASE WHEN s.component IS NOT NULL THEN -d.id
+                WHEN d.known_from <= p_seq THEN d.component
+                ELSE coalesce((SELECT h.component FROM tieout.membership_history h
+                               WHERE h.document = d.id AND h.known_from <= p_seq AND h.known_to > p_seq),
+                              d.component)
+           END,
+           d.kind, d.content_id
+    FROM tieout.document d
+    LEFT JOIN tieout.suspended s ON s.component = d.component;
+END;
+
+-- The events that a flow looks at: known at K, occurred at T, of each event the revision that counts;
+-- with the transaction and, in `rank`, the order within the document.
+CREATE FUNCTION tieout.flow_events(p_types text[], p_as_of timestamptz, p_seq bigint)
+RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz,
+               rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT m.component, e.document, m.kind, e.type, e.occurred_at,
+           row_number() OVER (PARTITION BY e.document
+                              ORDER BY e.occurred_at, e.sequence NULLS FIRST, e.event_id),
+           e.amount_minor, e.currency, e.entity, e.event_id, e.body
+    FROM tieout.event e
+    JOIN tieout.batch b ON b.id = e.batch AND b.seq <= p_seq
+    JOIN tieout.membership(p_seq) m ON m.document = e.document
+    LEFT JOIN tieout.revised r ON r.event_id = e.event_id
+    WHERE e.type = ANY (p_types)
+      AND e.occurred_at <= p_as_of
+      AND e.month <= (p_as_of + interval '1 day')::date
+      AND (r.event_id IS NULL OR NOT EXISTS (
+            SELECT FROM tieout.event o JOIN tieout.batch ob ON ob.id = o.batch AND ob.seq <= p_seq
+            WHERE o.event_id = e.event_id
+              AND (o.occurred_at, coalesce(o.sequence, -9223372036854775808), o.revision)
+                > (e.occurred_at, coalesce(e.sequence, -9223372036854775808), e.revision)));
+END;
+
+CREATE FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamptz) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN (SELECT f FROM jsonb_array_elements(read.configuration(p_as_known) -> 'flows') f
+        WHERE f ->> 'flow' = p_flow);
+
+-- Every event type that a flow mentions.
+CREATE FUNCTION tieout.flow_types(p_flow jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN (SELECT array_agg(DISTINCT t) FROM (
+    SELECT jsonb_array_elements_text(s -> side) AS t
+    FROM jsonb_array_elements(p_flow -> 'steps') s,
+         unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side
+    UNION
+    SELECT jsonb_array_elements_text(e.value -> side)
+    FROM jsonb_each(p_flow -> 'ends') e, unnest(ARRAY['by', 'until']) side) u);
+
+CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamptz, p_as_known timestamptz)
+RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz,
+               rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT * FROM tieout.flow_events(
+        tieout.flow_types(tieout.flow_definition(p_flow, p_as_known)), p_as_of,
+        read.seq_at(p_as_known));
+END;
+
+-- The state of every step of every case of a flow at T, as known at K: computed, never stored.
+-- One row per anchor document and step. `anchors` > 1: the transaction holds several anchor documents,
+-- and unless the flow declares that, nothing can be said of it (status UNEVALUABLE).
+CREATE FUNCTION read.steps(p_flow text, p_as_of timestamptz, p_as_known timestamptz)
+RETURNS TABLE (component bigint, transaction_id uuid, anchor bigint, document_id uuid, number text,
+               entity text, anchors bigint, state text, ended_at timestamptz, ordinal bigint,
+               step text, title text, system text, waits_for text, after_step text, rule text,
+               status text, basis_at timestamptz, due_at timestamptz, done_at timestamptz,
+               failed_at timestamptz, amount_minor bigint, currency text, claimed_minor bigint,
+               claimed_currency text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+WITH configuration AS MATERIALIZED (
+    SELECT read.configuration(p_as_known) AS body,
+           tieout.flow_definition(p_flow, p_as_known) AS flow,
+           read.seq_at(p_as_known) AS seq),
+definition AS MATERIALIZED (
+    SELECT s.ordinality AS ordinal, s.value ->> 'name' AS step,
+           coalesce(nullif(s.value ->> 'title', ''), s.value ->> 'name') AS title,
+           s.value ->> 'system' AS system, s.value ->> 'waits_for' AS waits_for,
+           s.value ->> 'after' AS after_step, s.value ->> 'due' AS rule, s.value AS body
+    FROM configuration, jsonb_array_elements(flow -> 'steps') WITH ORDINALITY s),
+mark_type AS MATERIALIZED (
+    SELECT d.ordinal, side, jsonb_array_elements_text(d.body -> side) AS type
+    FROM definition d, unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side),
+end_type AS MATERIALIZED (
+    SELECT e.key AS state, side, jsonb_array_elements_text(e.value -> side) AS type
+    FROM configuration, jsonb_each(flow -> 'ends') e, unnest(ARRAY['by', 'until']) side),
+ev AS MATERIALIZED (
+    SELECT e.* FROM configuration,
+         tieout.flow_events(tieout.flow_types(flow), p_as_of, configuration.seq) e),
+anchor AS MATERIALIZED (
+    SELECT e.component, e.document,
+           (array_agg(e.entity ORDER BY e.rank DESC) FILTER (WHERE e.entity IS NOT NULL))[1] AS entity,
+           (array_agg(e.amount_minor ORDER BY e.rank DESC)
+                FILTER (WHERE e.amount_minor IS NOT NULL))[1] AS amount_minor,
+           (array_agg(e.currency ORDER BY e.rank DESC)
+                FILTER (WHERE e.amount_minor IS NOT NULL))[1] AS currency,
+           count(*) OVER (PARTITION BY e.component) AS anchors
+    FROM ev e, configuration WHERE e.kind = flow ->> 'anchor' GROUP BY e.component, e.document),
+ended AS MATERIALIZED (
+    SELECT DISTINCT ON (document) document, state, ended_at FROM (
+        SELECT e.document, t.state,
+               max(e.rank) FILTER (WHERE t.side = 'by') AS by_rank,
+               coalesce(max(e.rank) FILTER (WHERE t.side = 'until'), 0) AS until_rank,
+               max(e.occurred_at) FILTER (WHERE t.side = 'by') AS ended_at
+        FROM ev e JOIN end_type t ON t.type = e.type GROUP BY e.document, t.state) x
+    WHERE by_rank > until_rank ORDER BY document, by_rank DESC),
+mark AS MATERIALIZED (
+    SELECT component, document, kind, ordinal, done_at, amount_minor, currency, skipped,
+           coalesce(done_rank > coalesce(undone_rank, 0), false) AS done,
+           CASE WHEN failed_rank > coalesce(done_rank, 0) THEN failed_at END AS failed_at
+    FROM (
+        SELECT e.component, e.document, e.kind, t.ordinal,
+               max(e.rank) FILTER (WHERE t.side = 'done_by') AS done_rank,
+               max(e.rank) FILTER (WHERE t.side = 'undone_by') AS undone_rank,
+               max(e.rank) FILTER (WHERE t.side = 'failed_by') AS failed_rank,
+               coalesce(bool_or(t.side = 'skip_when'), false) AS skipped,
+               max(e.occurred_at) FILTER (WHERE t.side = 'done_by') AS done_at,
+               max(e.occurred_at) FILTER (WHERE t.side = 'failed_by') AS failed_at,
+               (array_agg(e.amount_minor ORDER BY e.rank DESC)
+                    FILTER (WHERE t.side = 'done_by'))[1] AS amount_minor,
+               (array_agg(e.currency ORDER BY e.rank DESC)
+                    FILTER (WHERE t.side = 'done_by'))[1] AS currency
+        FROM ev e JOIN mark_type t ON t.type = e.type
+        GROUP BY e.component, e.document, e.kind, t.ordinal) x),
+case_step AS MATERIALIZED (
+    SELECT a.component, a.document, m.ordinal,
+           coalesce(bool_or(m.done), false) AS done,
+           min(m.done_at) FILTER (WHERE m.done) AS done_at,
+           max(m.failed_at) FILTER (WHERE NOT m.done) AS failed_at,
+           coalesce(bool_or(m.skipped), false) AS skipped,
+           CASE WHEN count(DISTINCT m.currency) FILTER (WHERE m.done) = 1
+                THEN sum(m.amount_minor) FILTER (WHERE m.done) END::bigint AS amount_minor,
+           CASE WHEN count(DISTINCT m.currency) FILTER (WHERE m.done) = 1
+                THEN min(m.currency) FILTER (WHERE m.done) END AS currency
+    FROM anchor a CROSS JOIN configuration
+    JOIN mark m ON m.component = a.component
+               AND (m.document = a.document OR m.kind <> flow ->> 'anchor')
+    GROUP BY a.component, a.document, m.ordinal),
+handle AS MATERIALIZED (
+    SELECT m.component, min(m.content_id::text)::uuid AS transaction_id
+    FROM configuration, tieout.membership(configuration.seq) m
+    WHERE m.component IN (SELECT component FROM anchor) GROUP BY m.component),
+placed AS MATERIALIZED (
+    SELECT a.component, a.document AS anchor, a.entity, a.anchors, a.amount_minor AS claimed_minor,
+           a.currency AS claimed_currency, x.state, x.ended_at, d.ordinal, d.step, d.title, d.system,
+           d.waits_for, d.after_step, d.rule, coalesce(s.done, false) AS done, s.done_at, s.failed_at,
+           coalesce(s.skipped, false) AS skipped, s.amount_minor, s.currency,
+           (SELECT max(ordinal) FROM definition) AS last_ordinal
+    FROM anchor a CROSS JOIN definition d
+    LEFT JOIN case_step s ON s.document = a.document AND s.ordinal = d.ordinal
+    LEFT JOIN ended x ON x.document = a.document),
+timed AS MATERIALIZED (
+    SELECT p.*, b.done_at AS basis_at, coalesce(b.done, p.after_step IS NULL) AS ready,
+           tieout.due_at(tieout.calendar_of(c.body, p.entity), b.done_at, p.rule) AS due_at,
+           bool_or(p.done AND p.ordinal = p.last_ordinal) OVER (PARTITION BY p.anchor) AS finished
+    FROM placed p CROSS JOIN configuration c
+    LEFT JOIN placed b ON b.anchor = p.anchor AND b.step = p.after_step AND b.done)
+SELECT t.component, h.transaction_id, t.anchor, d.content_id,
+       (SELECT r.value FROM tieout.reference r WHERE r.document = t.anchor AND r.role = 0),
+       t.entity, t.anchors,
+       CASE WHEN t.finished THEN 'completed' ELSE coalesce(t.state, 'open') END,
+       CASE WHEN NOT t.finished THEN t.ended_at END,
+       t.ordinal, t.step, t.title, t.system, t.waits_for, t.after_step, t.rule,
+       CASE
+           WHEN t.anchors > 1 AND NOT (c.flow ->> 'anchors_many')::boolean THEN 'UNEVALUABLE'
+           WHEN t.done AND (t.due_at IS NULL OR t.done_at <= t.due_at) THEN 'DONE'
+           WHEN t.done THEN 'LATE'
+           WHEN t.skipped OR t.state IS NOT NULL THEN 'SKIPPED'
+           WHEN t.failed_at IS NOT NULL THEN 'FAILED'
+           WHEN t.ready AND t.due_at < p_as_of THEN 'MISSING'
+           ELSE 'PENDING'
+       END,
+       t.basis_at, t.due_at, CASE WHEN t.done THEN t.done_at END, t.failed_at,
+       coalesce(t.amount_minor, t.claimed_minor), coalesce(t.currency, t.claimed_currency),
+       t.claimed_minor, t.claimed_currency
+FROM timed t CROSS JOIN configuration c
+JOIN handle h ON h.component = t.component
+JOIN tieout.document d ON d.id = t.anchor;
+END;
+
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA read FROM PUBLIC;
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA tieout FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tieout.ensure_partition(date) TO tieout_app;
+GRANT EXECUTE ON FUNCTION tieout.membership(bigint) TO tieout_app;
+GRANT USAGE ON SCHEMA read TO tieout_reader, tieout_app;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA read TO tieout_reader, tieout_app;

@@ -1,0 +1,103 @@
+"""Control totals: what the store knows of each stream, as known at a time."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from collector.store.ingest import Connection
+
+_TOTALS = """
+WITH k AS (SELECT read.seq_at($1) AS seq),
+latest AS (
+    SELECT DISTINCT ON (b.stream, b.part_name) b.stream, b.part_name, b.ending, b.unread, b.remark
+    FROM tieout.batch b, k WHERE b.seq <= k.seq AND b.ending IS NOT NULL
+    ORDER BY b.stream, b.part_name, b.seq DESC),
+parts AS (
+    SELECT stream, count(*) AS parts,
+           coalesce(jsonb_agg(jsonb_build_object('part', part_name, 'unread', unread,
+                    'remark', remark) ORDER BY part_name) FILTER (WHERE ending = 'broken'
+                    OR unread IS NULL OR unread > 0), '[]') AS broken
+    FROM latest GROUP BY stream),
+held AS (
+    SELECT q.stream, count(*) FILTER (WHERE r.quarantine IS NULL) AS open,
+           count(*) FILTER (WHERE r.kind = 'accepted') AS waived,
+           count(*) FILTER (WHERE r.kind = 'replayed') AS replayed
+    FROM tieout.quarantine q JOIN tieout.batch b ON b.id = q.batch
+    CROSS JOIN k LEFT JOIN tieout.quarantine_resolution r ON r.quarantine = q.id AND r.seq <= k.seq
+    WHERE b.seq <= k.seq GROUP BY q.stream),
+read AS (
+    SELECT b.stream, sum(b.read) AS read, sum(b.accepted) AS accepted, sum(b.duplicate) AS duplicate,
+           sum(b.ignored) AS ignored, sum(b.quarantined) AS quarantined, sum(b.events) AS events,
+           mod(sum(b.hash_total), 340282366920938463463374607431768211456) AS hash_total,
+           max(c.recorded_at) AS last_read
+    FROM tieout.batch b JOIN tieout.commit_log c ON c.seq = b.seq, k WHERE b.seq <= k.seq
+    GROUP BY b.stream),
+money AS (
+    SELECT stream, jsonb_object_agg(currency, amount) AS amounts FROM (
+        SELECT b.stream, a.key AS currency, sum(a.value::numeric) AS amount
+        FROM tieout.batch b, k, jsonb_each_text(b.amounts) a WHERE b.seq <= k.seq
+        GROUP BY b.stream, a.key) x GROUP BY stream)
+SELECT s.source, s.stream, coalesce(r.read, 0)::bigint AS read,
+       coalesce(r.accepted, 0)::bigint AS accepted, coalesce(r.duplicate, 0)::bigint AS duplicate,
+       coalesce(r.ignored, 0)::bigint AS ignored, coalesce(r.events, 0)::bigint AS events,
+       coalesce(h.open, 0) AS quarantined, coalesce(h.waived, 0) AS waived,
+       coalesce(p.parts, 0) AS parts, coalesce(p.broken, '[]') AS broken,
+       coalesce(m.amounts, '{}') AS amounts, coalesce(r.hash_total, 0)::text AS hash_total, r.last_read
+FROM tieout.stream s LEFT JOIN read r ON r.stream = s.id LEFT JOIN parts p ON p.stream = s.id
+LEFT JOIN held h ON h.stream = s.id LEFT JOIN money m ON m.stream = s.id
+ORDER BY s.source, s.stream
+"""
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """A part of which something is known to be unread (`unread` None: nobody knows how much)."""
+
+    part: str
+    unread: int | None
+    remark: str
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Our side's control totals of a stream. Counts are records; `amounts` minor units by currency.
+
+    `quarantined` lie open; `waived` were accepted as they are. `hash_total` is the sum of the 128-bit
+    hashes of the accepted events' keys, modulo 2^128.
+    """
+
+    source: str
+    stream: str
+    read: int
+    accepted: int
+    duplicate: int
+    ignored: int
+    events: int
+    quarantined: int
+    waived: int
+    parts: int
+    broken: list[Broken]
+    amounts: dict[str, int]
+    hash_total: str
+    last_read: datetime | None
+
+    @property
+    def known(self) -> int:
+        """How many different records are accounted for, the quarantined ones included."""
+        return self.accepted + self.ignored + self.quarantined + self.waived
+
+
+async def totals(conn: Connection, as_known: datetime) -> dict[tuple[str, str], Totals]:
+    """Return the control totals by (source, stream)."""
+    out = {}
+    for row in await conn.fetch(_TOTALS, as_known):
+        fields: dict[str, Any] = dict(row)
+        fields["broken"] = msgspec.json.decode(fields["broken"], type=list[Broken])
+        fields["amounts"] = {c: int(a) for c, a in msgspec.json.decode(fields["amounts"]).items()}
+        out[fields["source"], fields["stream"]] = Totals(**fields)
+    return out
+
+
+async def configuration(conn: Connection, as_known: datetime) -> dict[str, Any] | None:
+    """Return the configuration that was in force at a time, as it was published."""
+    found = await conn.fetchval("SELECT read.configuration($1)", as_known)
+    return None if found is None else msgspec.json.decode(found)

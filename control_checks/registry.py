@@ -1,0 +1,2 @@
+"""The checks there are: one line each, sorted by name."""
+CHECKS = {}
