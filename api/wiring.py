@@ -86,5 +86,3 @@ def opened(configuration: Configuration, data_dir: Path | None) -> Iterator[Appl
         return
     with embedded.running(data_dir or embedded.default_data_dir()) as server:
         yield Application(configuration, embedded_store(server), clock.now)
-
-

@@ -1,2 +1,14 @@
 """The checks there are: one line each, sorted by name."""
-CHECKS = {}
+
+from control_checks.checks.approval_missing import check as approval_missing
+from control_checks.checks.approved_not_paid import check as approved_not_paid
+from control_checks.checks.approved_not_posted import check as approved_not_posted
+from control_checks.checks.stuck_transaction import check as stuck_transaction
+from control_checks.contract import Check
+
+CHECKS: dict[str, Check] = {
+    "approval_missing": approval_missing.CHECK,
+    "approved_not_paid": approved_not_paid.CHECK,
+    "approved_not_posted": approved_not_posted.CHECK,
+    "stuck_transaction": stuck_transaction.CHECK,
+}

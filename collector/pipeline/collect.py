@@ -168,7 +168,7 @@ class Collector:
         stored = await streams.part(self.conn, stream, part.id, part.name)
         cursor: Cursor | None = stored.cursor
         async for chunk, made in self._ahead(source, part, cursor):
-            if chunk.records or chunk.end is not None and chunk.cursor != cursor:
+            if chunk.records or (chunk.end is not None and chunk.cursor != cursor):
                 row = await self._commit(
                     source, stream, (stored.id, part.name), (cursor, chunk), made
                 )

@@ -12,6 +12,9 @@ from collector.store import embedded
 from collector.store.ingest import Connection
 from collector.store.migrate import migrate
 
+DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""What a query can raise that is not ours."""
+
 Role = Literal["tieout_owner", "tieout_app", "tieout_reader"]
 
 

@@ -101,3 +101,9 @@ async def configuration(conn: Connection, as_known: datetime) -> dict[str, Any] 
     """Return the configuration that was in force at a time, as it was published."""
     found = await conn.fetchval("SELECT read.configuration($1)", as_known)
     return None if found is None else msgspec.json.decode(found)
+
+
+async def last_recorded(conn: Connection, otherwise: datetime) -> datetime:
+    """Return the time of the last commit: what "as known now" means, and can be repeated."""
+    found: datetime | None = await conn.fetchval("SELECT max(recorded_at) FROM tieout.commit_log")
+    return found or otherwise

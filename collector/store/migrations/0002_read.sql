@@ -145,8 +145,9 @@ RETURNS TABLE (component bigint, transaction_id uuid, anchor bigint, document_id
                entity text, anchors bigint, state text, ended_at timestamptz, ordinal bigint,
                step text, title text, system text, waits_for text, after_step text, rule text,
                status text, basis_at timestamptz, due_at timestamptz, done_at timestamptz,
-               failed_at timestamptz, amount_minor bigint, currency text, claimed_minor bigint,
-               claimed_currency text)
+               undone_at timestamptz, failed_at timestamptz, failed_type text, failed_message text,
+               amount_minor bigint, currency text, claimed_minor bigint, claimed_currency text,
+               skipped boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 WITH configuration AS MATERIALIZED (
@@ -188,7 +189,8 @@ ended AS MATERIALIZED (
 mark AS MATERIALIZED (
     SELECT component, document, kind, ordinal, done_at, amount_minor, currency, skipped,
            coalesce(done_rank > coalesce(undone_rank, 0), false) AS done,
-           CASE WHEN failed_rank > coalesce(done_rank, 0) THEN failed_at END AS failed_at
+           CASE WHEN undone_rank > done_rank THEN undone_at END AS undone_at,
+           CASE WHEN failed_rank > coalesce(done_rank, 0) THEN failed END AS failed
     FROM (
         SELECT e.component, e.document, e.kind, t.ordinal,
                max(e.rank) FILTER (WHERE t.side = 'done_by') AS done_rank,
@@ -196,7 +198,10 @@ mark AS MATERIALIZED (
                max(e.rank) FILTER (WHERE t.side = 'failed_by') AS failed_rank,
                coalesce(bool_or(t.side = 'skip_when'), false) AS skipped,
                max(e.occurred_at) FILTER (WHERE t.side = 'done_by') AS done_at,
-               max(e.occurred_at) FILTER (WHERE t.side = 'failed_by') AS failed_at,
+               max(e.occurred_at) FILTER (WHERE t.side = 'undone_by') AS undone_at,
+               (array_agg(jsonb_build_object('at', e.occurred_at, 'type', e.type,
+                                             'message', e.body ->> 'message') ORDER BY e.rank DESC)
+                    FILTER (WHERE t.side = 'failed_by'))[1] AS failed,
                (array_agg(e.amount_minor ORDER BY e.rank DESC)
                     FILTER (WHERE t.side = 'done_by'))[1] AS amount_minor,
                (array_agg(e.currency ORDER BY e.rank DESC)
@@ -207,7 +212,10 @@ case_step AS MATERIALIZED (
     SELECT a.component, a.document, m.ordinal,
            coalesce(bool_or(m.done), false) AS done,
            min(m.done_at) FILTER (WHERE m.done) AS done_at,
-           max(m.failed_at) FILTER (WHERE NOT m.done) AS failed_at,
+           max(m.undone_at) FILTER (WHERE NOT m.done) AS undone_at,
+           max(m.done_at) AS tried_at,
+           (array_agg(m.failed ORDER BY m.failed ->> 'at' DESC)
+                FILTER (WHERE m.failed IS NOT NULL))[1] AS failed,
            coalesce(bool_or(m.skipped), false) AS skipped,
            CASE WHEN count(DISTINCT m.currency) FILTER (WHERE m.done) = 1
                 THEN sum(m.amount_minor) FILTER (WHERE m.done) END::bigint AS amount_minor,
@@ -224,7 +232,10 @@ handle AS MATERIALIZED (
 placed AS MATERIALIZED (
     SELECT a.component, a.document AS anchor, a.entity, a.anchors, a.amount_minor AS claimed_minor,
            a.currency AS claimed_currency, x.state, x.ended_at, d.ordinal, d.step, d.title, d.system,
-           d.waits_for, d.after_step, d.rule, coalesce(s.done, false) AS done, s.done_at, s.failed_at,
+           d.waits_for, d.after_step, d.rule, coalesce(s.done, false) AS done, s.done_at,
+           s.undone_at,
+           CASE WHEN (s.failed ->> 'at')::timestamptz > coalesce(s.tried_at, '-infinity')
+                THEN s.failed END AS failed,
            coalesce(s.skipped, false) AS skipped, s.amount_minor, s.currency,
            (SELECT max(ordinal) FROM definition) AS last_ordinal
     FROM anchor a CROSS JOIN definition d
@@ -247,16 +258,28 @@ SELECT t.component, h.transaction_id, t.anchor, d.content_id,
            WHEN t.done AND (t.due_at IS NULL OR t.done_at <= t.due_at) THEN 'DONE'
            WHEN t.done THEN 'LATE'
            WHEN t.skipped OR t.state IS NOT NULL THEN 'SKIPPED'
-           WHEN t.failed_at IS NOT NULL THEN 'FAILED'
+           WHEN t.failed IS NOT NULL THEN 'FAILED'
            WHEN t.ready AND t.due_at < p_as_of THEN 'MISSING'
            ELSE 'PENDING'
        END,
-       t.basis_at, t.due_at, CASE WHEN t.done THEN t.done_at END, t.failed_at,
+       t.basis_at, t.due_at, CASE WHEN t.done THEN t.done_at END,
+       CASE WHEN NOT t.done THEN t.undone_at END, (t.failed ->> 'at')::timestamptz,
+       t.failed ->> 'type', t.failed ->> 'message',
        coalesce(t.amount_minor, t.claimed_minor), coalesce(t.currency, t.claimed_currency),
-       t.claimed_minor, t.claimed_currency
+       t.claimed_minor, t.claimed_currency, t.skipped
 FROM timed t CROSS JOIN configuration c
 JOIN handle h ON h.component = t.component
 JOIN tieout.document d ON d.id = t.anchor;
+END;
+
+-- Which event types do what to which step of a flow.
+CREATE FUNCTION read.step_type(p_flow text, p_as_known timestamptz)
+RETURNS TABLE (ordinal bigint, step text, side text, type text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT s.ordinality, s.value ->> 'name', side, jsonb_array_elements_text(s.value -> side)
+    FROM jsonb_array_elements(tieout.flow_definition(p_flow, p_as_known) -> 'steps') WITH ORDINALITY s,
+         unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side;
 END;
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA read FROM PUBLIC;

@@ -1,0 +1,115 @@
+"""The expense platform's side: one record per status change, in weekly JSON files."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import msgspec
+
+from api.demo.company import Action, Claim, Company, Deed, Worker
+
+COMPANY_ID = "685fa226-b72d-47f9-b9ad-e621de12d094"
+TOPIC = "public.concur.expense.report"
+_HREF = "https://emea.api.concursolutions.com/expensereports/v4/users"
+
+
+class _Change(NamedTuple):
+    """What a deed makes of a report: its approval status, and that of its payment."""
+
+    approval: str
+    payment: str
+
+
+_CHANGES = {
+    Deed.SUBMIT: _Change("A_PEND", "P_NOTP"),
+    Deed.RESUBMIT: _Change("A_PEND", "P_NOTP"),
+    Deed.MANAGER: _Change("A_PBDG", "P_NOTP"),
+    Deed.FINAL: _Change("A_APPR", "P_PROC"),
+    Deed.SEND_BACK: _Change("A_RESU", "P_NOTP"),
+    Deed.REJECT: _Change("A_RESU", "P_NOTP"),
+    Deed.RECALL: _Change("A_RESU", "P_NOTP"),
+}
+_NOT_SUBMITTED = _Change("A_NOTF", "P_NOTP")
+
+
+def records(company: Company) -> list[dict[str, Any]]:
+    """List all status changes in the order of their time."""
+    changes = [change for claim in company.claims for change in _history(claim)]
+    return sorted(changes, key=lambda record: (record["timeStamp"], record["id"]))
+
+
+def _history(claim: Claim) -> Iterator[dict[str, Any]]:
+    before, revision = _NOT_SUBMITTED, 1
+    for number, action in enumerate(claim.timeline.actions):
+        revision += action.deed is Deed.RESUBMIT
+        yield _record(claim, number, action, before, revision)
+        before = _CHANGES[action.deed]
+
+
+def _record(
+    claim: Claim, number: int, action: Action, before: _Change, revision: int
+) -> dict[str, Any]:
+    after, name = _CHANGES[action.deed], f"{claim.report_id}/{number}"
+    by_name = f"{claim.owner.user_id}/context/TRAVELER/reports/{claim.report_id}"
+    return {
+        "id": str(uuid5(NAMESPACE_URL, f"event/{name}")),
+        "correlationId": str(uuid5(NAMESPACE_URL, f"correlation/{name}")),
+        "eventType": "statusChanged",
+        "topic": TOPIC,
+        "timeStamp": f"{action.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "facts": {
+            "companyId": COMPANY_ID,
+            "reportId": claim.report_id,
+            "userId": str(claim.owner.user_id),
+            "actingUserId": str(_actor(claim, action.deed)),
+            "previousApprovalStatus": before.approval,
+            "currentApprovalStatus": after.approval,
+            "previousPaymentStatus": before.payment,
+            "currentPaymentStatus": after.payment,
+            "stepCode": action.deed.value,
+            "href": f"{_HREF}/{by_name}",
+        },
+        "report": {
+            "name": f"{claim.purpose} {claim.timeline.actions[0].at:%m/%Y}",
+            "revisionNumber": revision,
+            "employeeId": claim.owner.employee_id,
+            "companyCode": claim.entity.code,
+            "costCenter": claim.cost_centre,
+            "totalClaimed": _money(claim, claim.claimed),
+            "amountDueEmployee": _money(claim, claim.payable),
+            "amountDueCompanyCard": _money(claim, _on_card(claim)),
+        },
+    }
+
+
+def _actor(claim: Claim, deed: Deed) -> UUID:
+    actors: dict[Deed, Worker] = {
+        Deed.MANAGER: claim.manager,
+        Deed.FINAL: claim.budget_owner,
+        Deed.SEND_BACK: claim.budget_owner,
+        Deed.REJECT: claim.budget_owner,
+    }
+    return actors.get(deed, claim.owner).user_id
+
+
+def _on_card(claim: Claim) -> int:
+    return claim.claimed if claim.kind == "company_card" else 0
+
+
+def _money(claim: Claim, minor: int) -> dict[str, str]:
+    return {"value": claim.entity.text(minor), "currencyCode": claim.entity.currency}
+
+
+def files(changes: list[dict[str, Any]]) -> dict[str, bytes]:
+    """Write one file per week, named by its Monday; each states how many events it holds."""
+    weeks: dict[str, list[dict[str, Any]]] = {}
+    for record in changes:
+        day = datetime.fromisoformat(record["timeStamp"]).date()
+        weeks.setdefault(f"{day - timedelta(day.weekday())}", []).append(record)
+    return {f"reports-{monday}.json": _file(monday, events) for monday, events in weeks.items()}
+
+
+def _file(monday: str, events: list[dict[str, Any]]) -> bytes:
+    whole = {"topic": TOPIC, "week": monday, "count": len(events), "events": events}
+    return msgspec.json.format(msgspec.json.encode(whole), indent=1)

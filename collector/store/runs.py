@@ -1,0 +1,105 @@
+"""Control runs: written once, with the lock that gives every fact its place, and read often."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from collector.model.control import Exception_, Run
+from collector.store import ingest
+from collector.store.ingest import Connection
+
+_COLUMNS = (
+    "control",
+    "verdict",
+    "complete",
+    "as_of",
+    "as_known",
+    "started_at",
+    "finished_at",
+    "trigger",
+    "actor",
+    "definition",
+    "parameters",
+    "rule_hash",
+    "code_hash",
+    "query",
+    "certificate",
+    "gaps",
+    "population",
+    "notes",
+    "error",
+)
+_JSON = {"definition", "parameters", "certificate", "gaps", "population", "notes"}
+_INSERT = f"""
+INSERT INTO tieout.control_run (seq, {", ".join(_COLUMNS)})
+VALUES ($1, {", ".join(f"${i + 2}" for i in range(len(_COLUMNS)))})
+"""  # noqa: S608 -- the names are constants
+
+
+async def record(conn: Connection, run: Run, clock: datetime) -> int:
+    """Keep a run with its exceptions; return its number."""
+    async with conn.transaction():
+        seq = await ingest.lock(conn) + 1
+        await ingest.append_commit(conn, seq, "control run", clock)
+        await conn.execute(
+            _INSERT,
+            seq,
+            *(
+                msgspec.json.encode(value).decode() if name in _JSON else value
+                for name in _COLUMNS
+                for value in (getattr(run, name),)
+            ),
+        )
+        await conn.copy_records_to_table(
+            "control_exception",
+            records=[(seq, n, *msgspec.structs.astuple(e)) for n, e in enumerate(run.exceptions)],
+            columns=["run", "ordinal", *Exception_.__struct_fields__],
+            schema_name="tieout",
+        )
+    return seq
+
+
+async def runs(conn: Connection, control: str, before: int | None, limit: int) -> list[Run]:
+    """List a control's runs, newest first, older than run `before`; without their exceptions."""
+    found = await conn.fetch(
+        "SELECT * FROM tieout.control_run WHERE control = $1 AND ($2::bigint IS NULL OR seq < $2)"
+        " ORDER BY seq DESC LIMIT $3",
+        control,
+        before,
+        limit,
+    )
+    return [_run(row) for row in found]
+
+
+async def last_runs(conn: Connection) -> dict[str, Run]:
+    """Return the last run of every control, with its exceptions."""
+    found = await conn.fetch(
+        "SELECT DISTINCT ON (control) * FROM tieout.control_run ORDER BY control, seq DESC"
+    )
+    out = {}
+    for row in found:
+        run = _run(row)
+        run.exceptions = await exceptions(conn, run.run)
+        out[run.control] = run
+    return out
+
+
+async def exceptions(conn: Connection, run: int) -> list[Exception_]:
+    """List the exceptions of a run."""
+    found = await conn.fetch(
+        "SELECT * FROM tieout.control_exception WHERE run = $1 ORDER BY ordinal", run
+    )
+    return [
+        Exception_(
+            **{f: str(r[f]) if f == "subject" else r[f] for f in Exception_.__struct_fields__}
+        )
+        for r in found
+    ]
+
+
+def _run(row: Any) -> Run:  # noqa: ANN401 -- a database row
+    fields = {
+        name: msgspec.json.decode(row[name]) if name in _JSON else row[name] for name in _COLUMNS
+    }
+    return Run(run=row["seq"], **fields)

@@ -1,0 +1,71 @@
+"""Nothing is committed without an effective final approval (FIC-31)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from collector.settings.mapping import Definition, EventType, Kind
+from control_checks.contract import Check, Item, Telling, source_and_query
+
+SubTest = Literal["before", "after", "self"]
+
+
+class Parameters(Definition):
+    """Which step commits, which approves, and which sub-tests the data can answer.
+
+    `before`: no effective final approval before the commitment; `after`: approved more than
+    `grace_minutes` after it (both are one question here); `self`: approved by the submitter.
+    """
+
+    commitment: Kind = Field(
+        "posted", description="The committing step: posting, or payment where no ledger is read"
+    )
+    approved: Kind = "approved"
+    grace_minutes: int = Field(2, ge=0, description="How far the two clocks may differ")
+    sub_tests: list[SubTest] = Field(
+        ["before", "after"],
+        description="`self` only where records name persons that can be compared",
+    )
+    submitted: list[EventType] = Field([], description="Event types whose actor is the submitter")
+    changes: list[str] = Field(
+        ["submitted", "resubmitted", "saved", "changed", "amended"],
+        description="Verbs of events that undo an approval by a change rather than by a refusal",
+    )
+
+
+def sentence(item: Item, telling: Telling) -> str:
+    """Say what is wrong with one item."""
+    d = item.details
+    opening = f"{telling.subject(item)} was committed ({str(d['commitment']).lower()}) on {telling.minute(d['committed_at'])}"
+    match item.reason:
+        case "AFTER_COMMIT":
+            return (
+                f"{opening}, before its final approval on {telling.minute(d['approved_later_at'])}."
+            )
+        case "SUPERSEDED_BY_CHANGE":
+            return f"{opening}, but it was changed on {telling.minute(d['undone_at'])}, after its final approval."
+        case "REJECTED_AFTER":
+            return (
+                f"{opening}, but its approval was taken back on {telling.minute(d['undone_at'])}."
+            )
+        case "SELF":
+            return f"{opening} with the final approval of the person who submitted it."
+        case _:
+            last = f"; the last step was '{d['last']}'" if d.get("last") else ""
+            return f"{opening} without a final approval{last}."
+
+
+_source, _query = source_and_query(__file__)
+CHECK = Check(
+    name="approval_missing",
+    title="Nothing is committed without an effective final approval",
+    objective="Only what somebody entitled has approved is posted or paid.",
+    assertion="authorisation",
+    catalogue="FIC-31",
+    parameters=Parameters,
+    query=_query,
+    source=_source,
+    sentence=sentence,
+    steps=lambda p: (p.approved, p.commitment),
+    not_tested=lambda p: [t for t in ("before", "after", "self") if t not in p.sub_tests],
+)

@@ -1,0 +1,66 @@
+-- $1 flow, $2 T, $3 K, $4 parameters
+WITH p AS (SELECT $4::jsonb AS p),
+s AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
+side AS MATERIALIZED (SELECT t.side, t.type FROM p CROSS JOIN read.step_type($1, $3) t WHERE t.step = p.p ->> 'approved'),
+committed AS MATERIALIZED (
+    SELECT s.* FROM s, p WHERE s.step = p.p ->> 'commitment' AND s.done_at IS NOT NULL),
+act AS MATERIALIZED (
+    SELECT c.anchor, c.done_at AS committed_at, side.side, e.type, e.occurred_at, e.rank,
+           e.body ->> 'actor' AS actor
+    FROM committed c
+    JOIN read.flow_events($1, $2, $3) e ON e.document = c.anchor
+    JOIN side ON side.type = e.type),
+tested AS (
+    SELECT a.anchor,
+           max(a.rank) FILTER (WHERE a.side = 'done_by' AND a.occurred_at <= a.committed_at) AS approved,
+           max(a.rank) FILTER (WHERE a.side = 'undone_by' AND a.occurred_at <= a.committed_at) AS undone,
+           max(a.occurred_at) FILTER (WHERE a.side = 'done_by' AND a.occurred_at <= a.committed_at) AS approved_at,
+           min(a.occurred_at) FILTER (WHERE a.side = 'done_by' AND a.occurred_at > a.committed_at) AS approved_later_at,
+           (array_agg(a.type ORDER BY a.rank DESC)
+               FILTER (WHERE a.side = 'undone_by' AND a.occurred_at <= a.committed_at))[1] AS undone_type,
+           max(a.occurred_at) FILTER (WHERE a.side = 'undone_by' AND a.occurred_at <= a.committed_at) AS undone_at,
+           (array_agg(a.actor ORDER BY a.rank DESC) FILTER (WHERE a.side = 'done_by'))[1] AS approver
+    FROM act a GROUP BY a.anchor),
+submitter AS (
+    SELECT e.document AS anchor, (array_agg(e.body ->> 'actor' ORDER BY e.rank DESC))[1] AS person
+    FROM read.flow_events($1, $2, $3) e JOIN p ON p.p -> 'submitted' ? e.type GROUP BY e.document),
+last_step AS (
+    SELECT DISTINCT ON (e.document) e.document AS anchor, coalesce(e.body ->> 'status', e.type) AS last
+    FROM read.flow_events($1, $2, $3) e JOIN committed c ON c.anchor = e.document
+    WHERE e.occurred_at < c.done_at ORDER BY e.document, e.rank DESC),
+item AS (
+    SELECT c.document_id, c.number, c.entity, c.amount_minor, c.currency, c.status, c.done_at, c.title,
+           t.approved_at, t.approved_later_at, t.undone_at, t.undone_type, l.last,
+           coalesce(t.approved > coalesce(t.undone, 0), false) AS effective,
+           t.approved_later_at <= c.done_at + make_interval(mins => (p.p ->> 'grace_minutes')::int) AS in_grace,
+           p.p -> 'sub_tests' ? 'self' AND t.approver = m.person AS self,
+           p.p -> 'sub_tests' ? 'self' AND (t.approver IS NULL OR m.person IS NULL) AS nobody
+    FROM committed c CROSS JOIN p
+    LEFT JOIN tested t ON t.anchor = c.anchor LEFT JOIN submitter m ON m.anchor = c.anchor
+    LEFT JOIN last_step l ON l.anchor = c.anchor)
+SELECT document_id AS subject, number, entity, amount_minor, currency,
+       CASE WHEN status = 'UNEVALUABLE' THEN 'unevaluable'
+            WHEN NOT effective AND NOT coalesce(in_grace, false) THEN 'breach'
+            WHEN self THEN 'breach'
+            WHEN nobody THEN 'unevaluable'
+            ELSE 'ok' END AS finding,
+       CASE WHEN status = 'UNEVALUABLE' THEN 'SEVERAL_ANCHORS'
+            WHEN NOT effective AND NOT coalesce(in_grace, false) THEN
+                CASE WHEN approved_later_at IS NOT NULL THEN 'AFTER_COMMIT'
+                     WHEN approved_at IS NULL THEN 'NONE'
+                     WHEN split_part(undone_type, '.', 2) = ANY (ARRAY(
+                         SELECT jsonb_array_elements_text(p.p -> 'changes'))) THEN 'SUPERSEDED_BY_CHANGE'
+                     ELSE 'REJECTED_AFTER' END
+            WHEN self THEN 'SELF'
+            WHEN nobody THEN 'PERSON_UNKNOWN'
+            ELSE '' END AS reason,
+       CASE WHEN self AND effective THEN 'presence' ELSE 'absence' END AS proof,
+       ARRAY[p.p ->> 'approved'] AS missing, done_at AS basis_at, done_at AS due_at,
+       'an effective final approval before the commitment' AS expected,
+       CASE WHEN approved_later_at IS NOT NULL THEN 'approved later' WHEN approved_at IS NULL THEN 'none'
+            WHEN NOT effective THEN 'undone before' ELSE 'approved by the submitter' END AS actual,
+       NULL::bigint AS difference_minor,
+       jsonb_build_object('committed_at', done_at, 'commitment', title, 'approved_at', approved_at,
+                          'approved_later_at', approved_later_at, 'undone_at', undone_at,
+                          'last', last) AS details
+FROM item, p ORDER BY number, document_id

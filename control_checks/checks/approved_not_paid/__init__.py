@@ -1,0 +1,1 @@
+"""The check `approved_not_paid`."""

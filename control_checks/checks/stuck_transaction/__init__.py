@@ -1,0 +1,1 @@
+"""The check `stuck_transaction`."""

@@ -1,0 +1,102 @@
+"""What a check is: a population, a rule over it in SQL, and a sentence about each exception.
+
+A check says of every item of its population what it found; what may be concluded from that is the
+engine's (`control_checks.runner`): absence counts only where the stream that should show the missing
+thing is complete, and the verdict follows from the classes and the gaps.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from collector.model.money import from_minor
+from collector.settings.mapping import Definition
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One item of a population, as a check's `query.sql` returns it.
+
+    `finding` is `ok`, `pending`, `breach`, `excluded` or `unevaluable`, `reason` says why. A breach is
+    proven by `presence`, or rests on the `absence` of what the steps in `missing` should show; `due_at`
+    is the time up to which their streams must be complete. `details` is for the sentence.
+    """
+
+    subject: str
+    number: str
+    entity: str | None
+    amount_minor: int | None
+    currency: str | None
+    finding: str
+    reason: str
+    proof: str
+    missing: list[str]
+    basis_at: datetime | None
+    due_at: datetime | None
+    expected: str
+    actual: str
+    difference_minor: int | None
+    details: Mapping[str, Any]
+
+
+class Telling(NamedTuple):
+    """What a sentence needs besides the item: the status time, the entity's clock, the document's noun."""
+
+    as_of: datetime
+    zone: ZoneInfo
+    noun: str
+
+    def subject(self, item: Item) -> str:
+        """Name the item: `Report 57EE1F (DE10, EUR 1,250.00)`."""
+        about = [item.entity] if item.entity else []
+        if item.amount_minor is not None and item.currency is not None:
+            about.append(from_minor(item.amount_minor, item.currency))
+        return f"{self.noun} {item.number}" + (f" ({', '.join(about)})" if about else "")
+
+    def day(self, instant: datetime | str | None) -> str:
+        """Write a day by the entity's clock: `Fri 30 Jan 2026`."""
+        return self._format(instant, "%a %-d %b %Y")
+
+    def minute(self, instant: datetime | str | None) -> str:
+        """Write a minute by the entity's clock: `Fri 30 Jan 2026 17:02`."""
+        return self._format(instant, "%a %-d %b %Y %H:%M")
+
+    def _format(self, instant: datetime | str | None, form: str) -> str:
+        if instant is None:
+            return "an unknown time"
+        if isinstance(instant, str):
+            instant = datetime.fromisoformat(instant)
+        return instant.astimezone(self.zone).strftime(form)
+
+    def days_since(self, instant: datetime | None) -> int:
+        """Count the whole days from an instant to the status time."""
+        return (self.as_of - instant).days if instant is not None else 0
+
+
+class Check(NamedTuple):
+    """A check, as the registry holds it. Its `title` is an expectation.
+
+    `steps` lists the steps of a flow that the check looks at, given its parameters: their streams must
+    be complete for a PASS. `not_tested` names sub-tests that the configuration leaves out.
+    """
+
+    name: str
+    title: str
+    objective: str
+    assertion: str
+    catalogue: str
+    parameters: type[Definition]
+    query: str
+    sentence: Callable[[Item, Telling], str]
+    steps: Callable[[Any], tuple[str, ...]]
+    source: str
+    not_tested: Callable[[Any], list[str]] = lambda _parameters: []
+
+
+def source_and_query(check_file: str) -> tuple[str, str]:
+    """Return a check's own source text and its `query.sql`: both enter the hash of a run's code."""
+    path = Path(check_file)
+    return path.read_text(encoding="utf-8"), path.with_name("query.sql").read_text(encoding="utf-8")

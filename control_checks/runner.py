@@ -1,0 +1,281 @@
+"""The control engine: one run of one control, from population to verdict.
+
+The common wording of `docs/controls.md` is this module's: status time T and knowledge time K; every item
+exactly one of OK, PENDING, EXCEPTION, EXCLUDED, UNEVALUABLE, in count and amount; presence and absence;
+the verdict with `complete` beside it. A check only says what it found.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from collector.clock import Clock
+from collector.errors import Misconfigured, TieoutError
+from collector.model.control import Exception_, Run
+from collector.pipeline.completeness import Coverage, Gap, coverage
+from collector.settings.definitions import Control, Flow
+from collector.settings.load import Configuration, produced
+from collector.store import totals
+from collector.store.runs import record
+from collector.store.session import DATABASE_ERRORS, Store
+from control_checks.contract import Check, Item, Telling
+
+_SOURCE = Path(__file__).read_text(encoding="utf-8")
+
+VERDICT_WORDS = {
+    "PASS": "No exceptions",
+    "WARN": "No exceptions, with a remark",
+    "FAIL": "Exceptions noted",
+    "INCOMPLETE": "Could not conclude",
+    "ERROR": "Did not run",
+    "SKIPPED": "Not due",
+}
+
+
+class Population(msgspec.Struct):
+    """Counts, and amounts in minor units by currency, of each class of items.
+
+    in_scope = ok + pending + exceptions + sum(excluded) + sum(unevaluable).
+    """
+
+    in_scope: int = 0
+    ok: int = 0
+    pending: int = 0
+    exceptions: int = 0
+    excluded: Counter[str] = msgspec.field(default_factory=Counter)
+    unevaluable: Counter[str] = msgspec.field(default_factory=Counter)
+    amounts: defaultdict[str, Counter[str]] = msgspec.field(
+        default_factory=lambda: defaultdict(Counter)
+    )
+
+    def add(self, item: Item, state: str) -> None:
+        """Count an item under a state: ok, pending, exceptions, excluded or unevaluable."""
+        self.in_scope += 1
+        if state in ("excluded", "unevaluable"):
+            getattr(self, state)[item.reason] += 1
+        else:
+            setattr(self, state, getattr(self, state) + 1)
+        if item.amount_minor is not None and item.currency is not None:
+            self.amounts["in_scope"][item.currency] += item.amount_minor
+            self.amounts[state][item.currency] += item.amount_minor
+
+
+class Engine:
+    """Runs controls against the store."""
+
+    def __init__(
+        self, configuration: Configuration, store: Store, checks: dict[str, Check], clock: Clock
+    ) -> None:
+        self.configuration = configuration
+        self.store = store
+        self.checks = checks
+        self.clock = clock
+
+    def control(self, control_id: str) -> Control:
+        """Return a configured control.
+
+        Raises:
+            Misconfigured: there is none; the message lists those that there are.
+        """
+        try:
+            return self.configuration.settings.controls[control_id]
+        except KeyError:
+            known = ", ".join(self.configuration.settings.controls) or "none is configured"
+            raise Misconfigured(f"There is no control '{control_id}'. Controls: {known}.") from None
+
+    async def run(
+        self,
+        control_id: str,
+        as_of: datetime,
+        as_known: datetime | None,
+        *,
+        trigger: str,
+        actor: str,
+    ) -> Run:
+        """Run a control as of a status time and keep the run, whatever comes of it."""
+        started_at = self.clock()
+        control = self.control(control_id)
+        run = self._begin(control_id, control, as_of, started_at, trigger, actor)
+        try:
+            async with self.store.connect() as conn:
+                run.as_known = as_known or await totals.last_recorded(conn, started_at)
+                known = await totals.totals(conn, run.as_known)
+                in_force = await totals.configuration(conn, run.as_known)
+            if in_force is None:
+                raise Misconfigured("Nothing was read yet as known then: run `tieout sync` first.")
+            await self._evaluate(run, control, coverage(in_force, known))
+        except (TieoutError, *DATABASE_ERRORS) as error:
+            run.verdict, run.complete, run.error = "ERROR", False, str(error)
+        run.finished_at = self.clock()
+        async with self.store.connect() as conn:
+            run.run = await record(conn, run, self.clock())
+        return run
+
+    def _begin(
+        self,
+        control_id: str,
+        control: Control,
+        as_of: datetime,
+        now: datetime,
+        trigger: str,
+        actor: str,
+    ) -> Run:
+        check = self.checks[control.check]
+        parameters = check.parameters.model_validate(control.parameters)
+        definition = control.model_dump(mode="json")
+        return Run(
+            control=control_id,
+            as_of=as_of,
+            as_known=now,
+            started_at=now,
+            finished_at=now,
+            trigger=trigger,
+            actor=actor,
+            definition=definition,
+            parameters=parameters.model_dump(mode="json"),
+            rule_hash=sha256(
+                (check.query + msgspec.json.encode(definition).decode()).encode()
+            ).hexdigest(),
+            code_hash=sha256((check.source + check.query + _SOURCE).encode()).hexdigest(),
+            query=check.query,
+            notes=[f"not tested: {name}" for name in check.not_tested(parameters)],
+        )
+
+    async def _evaluate(
+        self, run: Run, control: Control, covered: dict[tuple[str, str], Coverage]
+    ) -> None:
+        check = self.checks[control.check]
+        parameters = check.parameters.model_validate(control.parameters)
+        population = Population()
+        gaps: dict[tuple[str, str], Gap] = {}
+        for flow_id in control.flows:
+            judge = _Judge(self.configuration, self.configuration.flow(flow_id), control, covered)
+            concerned = judge.streams(check.steps(parameters))
+            run.certificate += [
+                c for c in judge.certificates(concerned) if c not in run.certificate
+            ]
+            for gap in judge.gaps(concerned, run.as_of):
+                gaps[gap.stream, gap.what] = gap
+            async with self.store.connect("tieout_reader") as conn:
+                rows = await conn.fetch(
+                    check.query,
+                    flow_id,
+                    run.as_of,
+                    run.as_known,
+                    parameters.model_dump_json(),
+                )
+            for row in rows:
+                self._judge(run, population, judge, check, msgspec.convert(_plain(row), Item))
+        run.population = msgspec.to_builtins(population)
+        run.gaps = msgspec.to_builtins(list(gaps.values()))
+        run.complete = not gaps
+        if run.exceptions:
+            run.verdict = "FAIL"
+        elif gaps or population.unevaluable:
+            run.verdict = "INCOMPLETE"
+        else:
+            run.verdict = "PASS"
+
+    def _judge(
+        self, run: Run, population: Population, judge: "_Judge", check: Check, item: Item
+    ) -> None:
+        if item.finding != "breach":
+            population.add(item, item.finding)
+            return
+        if item.proof == "absence":
+            until = min(item.due_at or run.as_of, run.as_of)
+            unseen = judge.gaps(judge.streams(tuple(item.missing)), until)
+            if unseen:
+                population.add(msgspec.structs.replace(item, reason=unseen[0].what), "unevaluable")
+                return
+        population.add(item, "exceptions")
+        telling = Telling(run.as_of, judge.zone(item.entity), judge.noun)
+        run.exceptions.append(
+            Exception_(
+                item.subject,
+                item.number,
+                item.entity,
+                item.reason,
+                check.sentence(item, telling),
+                item.expected,
+                item.actual,
+                item.difference_minor,
+                item.amount_minor,
+                item.currency,
+            )
+        )
+
+
+class _Judge:
+    """What is known of the streams behind one flow."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        flow: Flow,
+        control: Control,
+        covered: dict[tuple[str, str], Coverage],
+    ) -> None:
+        self._settings = configuration.settings
+        self._flow = flow
+        self._least = control.completeness
+        self._covered = covered
+        self._produced = produced(configuration.settings)
+        self.noun = flow.anchor.replace("_", " ").capitalize()
+
+    def streams(self, steps: tuple[str, ...]) -> frozenset[tuple[str, str]]:
+        """Return the streams that can show the events of steps; of the whole flow's where none is named."""
+        types = {
+            event_type
+            for step in self._flow.steps
+            if not steps or step.name in steps
+            for side in (step.done_by, step.undone_by, step.failed_by, step.skip_when)
+            for event_type in side
+        }
+        return frozenset(s for t in types for s in self._produced.get(t, ()))
+
+    def gaps(self, streams: Iterable[tuple[str, str]], until: datetime) -> list[Gap]:
+        """List the gaps of streams up to an instant."""
+        return [
+            gap
+            for stream in sorted(streams)
+            for gap in (
+                self._covered[stream].gaps_at(until, self._least)
+                if stream in self._covered
+                else [
+                    Gap(
+                        "/".join(stream),
+                        "NEVER_READ",
+                        None,
+                        "D",
+                        f"{'/'.join(stream)} was never read.",
+                    )
+                ]
+            )
+        ]
+
+    def certificates(self, streams: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+        """State what each stream's completeness rests on."""
+        return [
+            msgspec.to_builtins(self._covered[stream])
+            for stream in sorted(streams)
+            if stream in self._covered
+        ]
+
+    def zone(self, entity: str | None) -> ZoneInfo:
+        """Return the clock of an entity; UTC where none is configured."""
+        found = self._settings.entities.get(entity or "")
+        return ZoneInfo(self._settings.calendars[found.calendar].timezone if found else "UTC")
+
+
+def _plain(row: Any) -> dict[str, Any]:  # noqa: ANN401 -- a database row
+    out = dict(row)
+    out["subject"] = str(out["subject"])
+    out["details"] = msgspec.json.decode(out["details"] or b"{}")
+    return out

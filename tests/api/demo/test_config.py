@@ -1,0 +1,157 @@
+"""The demo's configuration is valid, and makes of the files the events that the truth expects."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lxml import etree
+
+from api.demo import Truth
+from collector.connector import Reader, Record, Spec
+from collector.model.event import Event
+from collector.model.reference import IDENTITY, Name
+from collector.pipeline.mapping import CompiledMapping
+from collector.settings.definitions import Flow, Settings
+from collector.settings.load import examine
+from collector.settings.mapping import Definition, Mapping
+from connectors.files.options import FilesOptions
+from tests.api.demo.outside import T, changes, rows, statements, text
+
+
+def load(path: Path) -> object:
+    return yaml.safe_load(path.read_text("utf-8"))
+
+
+def body(element: etree._Element) -> dict[str, Any] | str | None:
+    """An element as a connector gives it: attributes, text and children by name."""
+    found: dict[str, Any] = {f"@{name!s}": str(value) for name, value in element.attrib.items()}
+    found |= {etree.QName(child).localname: body(child) for child in element}
+    if not found:
+        return element.text
+    return found | ({"#text": element.text} if (element.text or "").strip() else {})
+
+
+def entries(folder: Path) -> Iterator[dict[str, Any]]:
+    for statement in statements(folder):
+        owner = text(statement, "c:Acct/c:Ownr/c:Id/c:OrgId/c:Othr/c:Id")
+        for entry in statement.iterfind("{*}Ntry"):
+            made = body(entry)
+            assert isinstance(made, dict)
+            yield made | {"entity": owner}
+
+
+@pytest.fixture(scope="module")
+def settings(folder: Path) -> Settings:
+    return Settings.model_validate(load(folder / "tieout.yaml"))
+
+
+@pytest.fixture(scope="module")
+def events(folder: Path, settings: Settings) -> list[Event]:
+    streams: dict[str, list[dict[str, Any]]] = {
+        "hr/workers": list(rows(folder / "hr/workers.csv", ",")),
+        "expense/reports": changes(folder),
+        "erp/documents": list(rows(folder / "erp/bkpf.csv", ";")),
+        "erp/interface": list(rows(folder / "erp/interface.csv", ";")),
+        "bank/statements": list(entries(folder)),
+    }
+    found: list[Event] = []
+    for name, records in streams.items():
+        source, stream = name.split("/")
+        path = settings.sources[source].streams[stream].mapping
+        assert isinstance(path, str)
+        mapping = Mapping.model_validate(load(folder / path))
+        compiled = CompiledMapping(mapping, name, date(2000, 1, 1))
+        for position, record in enumerate(records, start=1):
+            made = compiled.apply(Record(position, record), T)
+            assert made, record
+            found += made
+    return found
+
+
+def test_the_settings_declare_each_stream_with_its_own_count(
+    settings: Settings, truth: Truth
+) -> None:
+    declared = {
+        f"{source_id}/{stream_id}": stream.complete.records
+        for source_id, source in settings.sources.items()
+        for stream_id, stream in source.streams.items()
+        if stream.complete is not None
+    }
+    assert declared == truth.records
+    assert set(settings.entities) == {"DE10", "JP10"}
+
+
+def test_the_configuration_loads_without_a_problem(folder: Path, truth: Truth) -> None:
+    def never(_options: object, _folder: Path) -> Reader:
+        raise AssertionError("loading opens nothing")
+
+    spec = Spec("files", "Files", FilesOptions, never)
+    checks = dict.fromkeys(truth.controls, Definition)
+    _, problems = examine(folder / "tieout.yaml", {"files": spec}, checks)
+    assert problems == []
+
+
+def test_every_control_of_the_truth_is_configured_for_the_flow(
+    folder: Path, settings: Settings, truth: Truth
+) -> None:
+    flow = Flow.model_validate(load(folder / str(settings.flows[0])))
+    assert {control.check for control in settings.controls.values()} == set(truth.controls)
+    assert all(control.flows == [flow.flow] for control in settings.controls.values())
+    assert [step.name for step in flow.steps] == list(truth.steps)
+    systems = {source.system for source in settings.sources.values()}
+    assert {step.system for step in flow.steps} <= systems
+
+
+def test_the_flow_names_only_events_that_the_mappings_make(
+    folder: Path, settings: Settings, events: list[Event]
+) -> None:
+    flow = Flow.model_validate(load(folder / str(settings.flows[0])))
+    made = {event.type for event in events}
+    for step in flow.steps:
+        assert {*step.done_by, *step.undone_by, *step.failed_by, *step.skip_when} <= made
+    for end in flow.ends.values():
+        assert {*end.by, *end.until} <= made
+
+
+def test_the_mappings_make_the_events_that_the_truth_counts(
+    events: list[Event], truth: Truth
+) -> None:
+    assert dict(sorted(Counter(event.type for event in events).items())) == truth.events
+    assert len({event.event_id for event in events}) == len(events)
+
+
+def test_documents_join_to_the_transactions_that_the_truth_counts(
+    events: list[Event], truth: Truth
+) -> None:
+    parent: dict[Name, Name] = {}
+
+    def root(name: Name) -> Name:
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for event in events:
+        for role, name in event.references:
+            if role == IDENTITY:
+                parent[root(name)] = root(event.document)
+        root(event.document)
+    roots = {root(event.document) for event in events}
+    assert len(roots) == truth.transactions["all"]
+
+
+def test_personal_data_stays_in_the_fields_declared_personal(
+    folder: Path, events: list[Event]
+) -> None:
+    workers = rows(folder / "hr/workers.csv", ",")
+    private = {row["Email_Work"] for row in workers}
+    private |= {f"{row['Legal_First_Name']} {row['Legal_Last_Name']}" for row in workers}
+    private |= {record["facts"]["actingUserId"] for record in changes(folder)}
+    apart = {str(v) for event in events for v in (event.personal or {}).values()}
+    assert private <= apart
+    kept = b"\n".join(event.body for event in events)
+    assert not [name for name in private if name.encode() in kept]

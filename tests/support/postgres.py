@@ -1,0 +1,89 @@
+"""A database of its own for every test, copied from a migrated template in milliseconds."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+
+from collector.store.cluster import Role, database_sql
+from collector.store.embedded import Server, running
+from collector.store.migrate import migrate
+
+TEMPLATE = "tieout_template"
+DRAFT = "tieout_template_draft"
+LOCK = 7_301_846  # any number: pytest-xdist's workers share the server and make one template
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database on the shared server."""
+
+    server: Server
+    name: str
+
+    def dsn(self, role: Role = "tieout_app") -> str:
+        return self.server.dsn(role, self.name)
+
+
+def new_base() -> Path:
+    """Return a new folder for data that the account of a server started by root can enter.
+
+    pytest's own folders are closed to others, and it closes them again at every session.
+    """
+    base = Path(tempfile.mkdtemp(prefix="tieout-test-", dir="/tmp"))
+    base.chmod(0o711)
+    return base
+
+
+@contextmanager
+def temporary_base() -> Iterator[Path]:
+    base = new_base()
+    try:
+        yield base
+    finally:
+        shutil.rmtree(base)
+
+
+@contextmanager
+def shared_server(base: Path) -> Iterator[Server]:
+    """Join the session's server; the last worker out stops it."""
+    with running(base / "data") as server:
+        yield server
+
+
+@asynccontextmanager
+async def fresh_database(server: Server) -> AsyncIterator[Database]:
+    """Give a migrated database and drop it afterwards, whoever is still connected."""
+    name = f"test_{uuid4().hex}"
+    admin = await asyncpg.connect(server.dsn("postgres", "postgres"))
+    try:
+        await _ensure_template(admin, server)
+        for statement in database_sql(name, template=TEMPLATE):
+            await admin.execute(statement)
+        try:
+            yield Database(server, name)
+        finally:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+async def _ensure_template(admin: asyncpg.Connection, server: Server) -> None:
+    ready = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
+    if await admin.fetchval(ready, TEMPLATE):
+        return
+    await admin.execute("SELECT pg_advisory_lock($1)", LOCK)
+    try:
+        if not await admin.fetchval(ready, TEMPLATE):
+            await admin.execute(f"DROP DATABASE IF EXISTS {DRAFT} WITH (FORCE)")
+            for statement in database_sql(DRAFT):
+                await admin.execute(statement)
+            await migrate(server.dsn("tieout_owner", DRAFT))
+            await admin.execute(f"ALTER DATABASE {DRAFT} RENAME TO {TEMPLATE}")
+    finally:
+        await admin.execute("SELECT pg_advisory_unlock($1)", LOCK)
