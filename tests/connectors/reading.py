@@ -29,7 +29,7 @@ def through_json(cursor: Cursor) -> dict[str, Any]:
 class Store:
     """Keeps what a store would: records and, by part, the last cursor; a restart is a new reader."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:  # noqa: ANN401 -- as FilesOptions takes them
         self.folder = folder
         self.options = FilesOptions(**options)
         self.known: dict[str, Cursor] = {}
@@ -52,13 +52,13 @@ class Store:
                 self.ends[part.name] = chunk.end
 
 
-def chunks_of(path: Path, cursor: Cursor | None = None, **options: Any) -> list[Chunk]:
+def chunks_of(path: Path, cursor: Cursor | None = None, **options: Any) -> list[Chunk]:  # noqa: ANN401 -- as FilesOptions takes them
     reader = FilesReader(FilesOptions(path=path.name, **options), path.parent)
     (part,) = reader.parts({})
     return list(reader.read(part, cursor))
 
 
-def read(path: Path, **options: Any) -> tuple[list[Record], End]:
+def read(path: Path, **options: Any) -> tuple[list[Record], End]:  # noqa: ANN401 -- as FilesOptions takes them
     chunks = chunks_of(path, **options)
     assert [chunk.end is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     end = chunks[-1].end

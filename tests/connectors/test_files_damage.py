@@ -221,3 +221,43 @@ def test_an_unchanged_broken_file_says_so_again_without_records(tmp_path: Path) 
 def test_wrong_options_are_refused_by_name(options: dict[str, Any], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         FilesOptions(**options)
+
+
+def test_a_json_document_that_is_too_long_is_one_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.files.json_document.DOCUMENT_BYTES_MAX", 1000)
+    raw = json.dumps([{"text": "x" * 100}] * 30_000).encode()
+    path = tmp_path / "a.json"
+    path.write_bytes(raw)
+    (record,), end = read(path)
+    assert reasons([record]) == ["TOO_LONG"]
+    assert (record.length, record.sha256) == (len(raw), hashlib.sha256(raw).hexdigest())
+    assert end.ending is Ending.BROKEN
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", '{"a": []}'), ("a.xml", "<d><e/></d>")])
+def test_a_path_that_finds_nothing_is_said(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    records, end = read(path, records="nowhere")
+    assert records == []
+    assert "`records: nowhere`" in end.sentence
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"[" * 100_000, b'{"a":' * 100_000, b'{"\xff', b"<", b"<\xff", b"\xff\xfe", b"\xff\xfe\xd8", b"\x1f\x8b",
+     b"\xef\xbb\xbf", b'"', b'a,"', b"\0", b"\r", b"{}\n\xff{", b"[1,", b"<?xml version='1.0' encoding='nope'?><a/>"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["a", "a.csv", "a.jsonl", "a.gz"])
+def test_no_beginning_of_a_file_makes_the_reader_fail(
+    tmp_path: Path, name: str, raw: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(raw)
+    for options in ({}, *({"format": f} for f in ("csv", "json", "jsonl", "xml", "xes", "text"))):
+        records, end = read(path, **options)
+        assert end.ending in {Ending.INTACT, Ending.BROKEN}
+        assert end.ending is Ending.INTACT or end.sentence
+        assert all((r.body is None) == (r.fault is not None) for r in records)

@@ -12,14 +12,14 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from collector.connector import Ending
-from tests.connectors.reading import bodies, data, read, reasons
+from tests.connectors.reading import bodies, chunks_of, data, read, reasons
 
 ROWS = [{"id": str(i), "name": f"Müller, {i}", "note": f'said "{i}"\nand left'} for i in range(50)]
 
 
-def csv_text(delimiter: str = ",", **dialect: Any) -> str:
+def csv_text(delimiter: str = ",") -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, ["id", "name", "note"], delimiter=delimiter, **dialect)
+    writer = csv.DictWriter(out, ["id", "name", "note"], delimiter=delimiter)
     writer.writeheader()
     writer.writerows(ROWS)
     return out.getvalue()
@@ -29,7 +29,7 @@ def csv_text(delimiter: str = ",", **dialect: Any) -> str:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_csv_is_read_in_every_dialect_and_encoding(
-    tmp_path: Path, delimiter: str, encoding: str, compressed: bool
+    tmp_path: Path, delimiter: str, encoding: str, *, compressed: bool
 ) -> None:
     raw = csv_text(delimiter).encode(encoding)
     path = tmp_path / ("a.csv.gz" if compressed else "a.csv")
@@ -77,7 +77,11 @@ def test_csv_is_read_in_every_dialect_and_encoding(
     ],
 )
 def test_header_layouts_are_understood(
-    tmp_path: Path, text: str, header: Any, expected: list[dict[str, str]]
+    tmp_path: Path,
+    text: str,
+    *,
+    header: bool | int | list[str] | None,
+    expected: list[dict[str, str]],
 ) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(text.encode())
@@ -124,7 +128,7 @@ def test_json_lines_equal_the_json_module(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_json_documents_give_the_records_at_the_path(
-    tmp_path: Path, document: Any, options: dict[str, Any], expected: list[Any]
+    tmp_path: Path, document: object, options: dict[str, Any], expected: list[Any]
 ) -> None:
     path = tmp_path / "a.json"
     path.write_text(
@@ -172,8 +176,6 @@ def test_every_camt_entry_is_found_with_the_account_of_its_own_statement() -> No
 
 
 def test_a_camt_statement_states_the_number_of_its_entries(tmp_path: Path) -> None:
-    from tests.connectors.reading import chunks_of
-
     path = tmp_path / "a.xml"
     summary = "<TxsSummry><TtlNtries><NbOfNtries>2</NbOfNtries></TtlNtries></TxsSummry>"
     path.write_text(f"<D><S><Stmt>{summary}<Ntry><Amt>1</Amt></Ntry><Ntry/></Stmt></S></D>")
@@ -238,6 +240,14 @@ def test_the_real_event_logs_equal_another_reader(name: str, events: int) -> Non
                 position += 1
             trace.clear()
     assert position == events
+
+
+def test_json_lines_in_another_encoding_are_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"a": "Müller"}\n'.encode("cp1252") * 3)
+    records, end = read(path)
+    assert bodies(records) == [{"a": "Müller"}] * 3
+    assert end.notes["encoding"] == "cp1252 (sniffed)"
 
 
 def test_text_without_a_pattern_is_a_message_per_line(tmp_path: Path) -> None:

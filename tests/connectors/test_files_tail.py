@@ -3,10 +3,10 @@
 import gzip
 import json
 import os
-import random
 import shutil
 from pathlib import Path
-from typing import BinaryIO
+from random import Random  # noqa: TID251 -- seeded
+from typing import IO, Any, BinaryIO
 
 import pytest
 
@@ -119,6 +119,9 @@ def test_a_compressed_rotated_file_goes_on_where_it_was(tail: Store, read_before
     assert sorted(numbers(tail)) == list(range(first, 42))
     tail.poll()
     assert len(numbers(tail)) == 42 - first
+    known = dict(tail.known)
+    tail.poll()
+    assert tail.known == known
 
 
 def test_a_copy_that_is_being_compressed_is_left_alone(tail: Store) -> None:
@@ -136,51 +139,70 @@ def test_a_copy_that_is_being_compressed_is_left_alone(tail: Store) -> None:
     assert tail.ends["app.log.1.gz"].ending is Ending.INTACT
 
 
+class Rotating:
+    """A log that is written, rotated and compressed at random, and a store that follows it."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.chance = Random(seed)  # noqa: S311 -- a seeded simulation
+        self.store = Store(folder, path="app.log*", format="jsonl", follow=True)
+        self.log = folder / "app.log"
+        self.log.write_text("")
+        self.written = self.rotated = 0
+        self.held: list[BinaryIO] = []
+
+    def write(self) -> None:
+        more = self.chance.randrange(1, 30)
+        text = lines(self.written, self.written + more)
+        cut = self.chance.randrange(len(text) + 1)
+        append(self.log, text[:cut])
+        if cut % 3 == 0:
+            self.store.poll()
+        append(self.log, text[cut:])
+        self.written += more
+
+    def poll(self) -> None:
+        self.store.poll()
+
+    def rename(self) -> None:
+        self.rotated += 1
+        self.log.rename(self.log.with_name(f"app.log.{self.rotated}"))
+        self.log.write_text("")
+
+    def truncate(self) -> None:
+        self.rotated += 1
+        self.store.poll()
+        shutil.copy(self.log, self.log.with_name(f"app.log.{self.rotated}"))
+        os.truncate(self.log, 0)
+
+    def compress(self) -> None:
+        old = self.log.with_name(f"app.log.{self.chance.randrange(self.rotated + 1)}")
+        if old.exists():
+            old.with_name(old.name + ".gz").write_bytes(gzip.compress(old.read_bytes()))
+            self.held.append(old.open("rb"))  # keeps the inode from being reused
+            old.unlink()
+
+    def let_go(self) -> None:
+        for file in self.held:
+            file.close()
+        self.held.clear()
+
+
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("reused", [False, True])
 def test_any_sequence_of_rotations_delivers_each_record(
     tmp_path: Path, seed: int, *, reused: bool
 ) -> None:
     """Where the system reuses inodes a record may come twice, which the store recognises."""
-    held: list[BinaryIO] = []  # an open file keeps its inode from being reused
-    chance = random.Random(seed)  # noqa: S311 -- a seeded simulation
-    store = Store(tmp_path, path="app.log*", format="jsonl", follow=True)
-    log, n, rotated = tmp_path / "app.log", 0, 0
-    log.write_text("")
+    log = Rotating(tmp_path, seed)
+    steps = [log.write, log.write, log.write, log.poll, log.rename, log.truncate, log.compress]
     for _ in range(60):
-        step = chance.choice(["write", "write", "partial", "poll", "rename", "truncate", "gzip"])
-        if step in {"write", "partial"}:
-            more = chance.randrange(1, 30)
-            text = lines(n, n + more)
-            cut = chance.randrange(len(text)) if step == "partial" else len(text)
-            append(log, text[:cut])
-            if step == "partial":
-                store.poll()
-            append(log, text[cut:])
-            n += more
-        elif step == "poll":
-            store.poll()
-        elif step in {"rename", "truncate"} and log.stat().st_size:
-            rotated += 1
-            old = tmp_path / f"app.log.{rotated}"
-            if step == "rename":
-                log.rename(old)
-                log.write_text("")
-            else:
-                store.poll()
-                shutil.copy(log, old)
-                os.truncate(log, 0)
-        elif step == "gzip" and rotated:
-            old = tmp_path / f"app.log.{chance.randrange(1, rotated + 1)}"
-            if old.exists():
-                old.with_name(old.name + ".gz").write_bytes(gzip.compress(old.read_bytes()))
-                held += [] if reused else [old.open("rb")]
-                old.unlink()
-    store.poll()
-    for file in held:
-        file.close()
-    assert set(numbers(store)) == set(range(n))
-    assert reused or sorted(numbers(store)) == list(range(n))
+        log.chance.choice(steps)()
+        if reused:
+            log.let_go()
+    log.poll()
+    log.let_go()
+    assert set(numbers(log.store)) == set(range(log.written))
+    assert reused or sorted(numbers(log.store)) == list(range(log.written))
 
 
 def test_the_last_record_of_several_lines_waits_until_the_file_is_quiet(tmp_path: Path) -> None:
@@ -228,7 +250,7 @@ def test_a_restart_at_any_chunk_goes_on_without_loss_or_repetition(
     }[name.removesuffix(".gz")]
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
-    options = {"starts": "> "} if name == "a.log" else {}
+    options: dict[str, Any] = {"starts": "> "} if name == "a.log" else {}
     whole = chunks_of(path, **options)
     records = [record for chunk in whole for record in chunk.records]
     assert len(records) == count
@@ -239,7 +261,7 @@ def test_a_restart_at_any_chunk_goes_on_without_loss_or_repetition(
         again = chunks_of(path, through_json(chunk.cursor), **options)
         assert [r for c in again for r in c.records] == records[done:]
         assert again[-1].end == whole[-1].end
-        assert through_json(again[-1].cursor) == through_json(whole[-1].cursor)
+        assert again[-1].cursor == whole[-1].cursor == through_json(whole[-1].cursor)
 
 
 def test_chunks_are_bounded_in_bytes_too(tmp_path: Path) -> None:
@@ -317,3 +339,23 @@ def test_parts_are_listed_oldest_first_and_directories_are_passed_over(tmp_path:
     parts = FilesReader(FilesOptions(path="*.csv"), tmp_path).parts({})
     assert [part.name for part in parts] == ["c.csv", "a.csv", "b.csv"]
     assert len({part.id for part in parts}) == 3
+
+
+def test_a_file_that_may_not_be_read_does_not_keep_the_others_from_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "b.csv").write_text("a,b\n1,2\n")
+    ordinary = Path.open
+
+    def guarded(path: Path, mode: str = "r", buffering: int = -1) -> IO[Any]:
+        if path.name == "a.csv":
+            raise PermissionError(13, "Permission denied", str(path))
+        return ordinary(path, mode, buffering)
+
+    monkeypatch.setattr(Path, "open", guarded)
+    reader = FilesReader(FilesOptions(path="*.csv"), tmp_path)
+    forbidden, allowed = sorted(reader.parts({}), key=lambda part: part.name)
+    assert len([r for chunk in reader.read(allowed, None) for r in chunk.records]) == 1
+    with pytest.raises(NotConnected, match=r"a\.csv may not be read"):
+        list(reader.read(forbidden, None))

@@ -1,0 +1,1 @@
+"""Connectors: one package per kind of system, listed in `registry`; `kit` holds what they share."""

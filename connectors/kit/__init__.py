@@ -1,0 +1,1 @@
+"""What connectors share: byte streams, whole lines, file identity, unreadable records."""
