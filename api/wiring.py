@@ -7,14 +7,17 @@ from typing import NamedTuple
 
 from collector import clock
 from collector.clock import Clock
+from collector.errors import Misconfigured
 from collector.pipeline.collect import Collector, Source
 from collector.pipeline.mapping import CompiledMapping
+from collector.pipeline.publish import publish
 from collector.settings.load import Configuration, load, resolve
 from collector.store import embedded
 from collector.store.ingest import Connection
 from collector.store.session import Store, embedded_store, remote_store
 from connectors.registry import CONNECTORS
 from control_checks.registry import CHECKS
+from control_checks.runner import Engine
 
 CHECK_PARAMETERS = {name: check.parameters for name, check in CHECKS.items()}
 
@@ -39,6 +42,25 @@ class Application(NamedTuple):
             for source, stream in configuration.streams()
             if not wanted or source in wanted
         ]
+
+    async def prepare(self) -> None:
+        """Bring the store to the current schema and publish the configuration.
+
+        Raises:
+            Misconfigured: another server's schema is not current: that is migrated on command only.
+        """
+        if self.store.data_dir is not None:
+            await self.store.migrate()
+        elif missing := await self.store.missing_migrations():
+            raise Misconfigured(
+                f"The database lacks {len(missing)} migrations. Run `tieout migrate`."
+            )
+        async with self.store.connect() as conn:
+            await publish(conn, self.configuration, self.clock)
+
+    def engine(self) -> Engine:
+        """Make the control engine."""
+        return Engine(self.configuration, self.store, CHECKS, self.clock)
 
     def collector(self, conn: Connection) -> Collector:
         """Make a collector that writes over a connection."""

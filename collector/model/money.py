@@ -10,212 +10,50 @@ from decimal import (
     ROUND_HALF_UP,
     Context,
     Decimal,
-    Inexact,
     InvalidOperation,
 )
+
+
+def _codes(text: str) -> list[str]:
+    return text.split()
+
 
 MINOR_UNITS_DEFAULT = 2
 MINOR_UNITS = {
     **dict.fromkeys(
-        [
-            "BIF",
-            "CLP",
-            "DJF",
-            "GNF",
-            "ISK",
-            "JPY",
-            "KMF",
-            "KRW",
-            "PYG",
-            "RWF",
-            "UGX",
-            "UYI",
-            "VND",
-            "VUV",
-            "XAF",
-            "XOF",
-            "XPF",
-        ],
-        0,
+        _codes("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"), 0
     ),
-    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
-    **dict.fromkeys(["CLF", "UYW"], 4),
+    **dict.fromkeys(_codes("BHD IQD JOD KWD LYD OMR TND"), 3),
+    **dict.fromkeys(_codes("CLF UYW"), 4),
 }
-CURRENCIES = frozenset(
-    [
-        "AED",
-        "AFN",
-        "ALL",
-        "AMD",
-        "AOA",
-        "ARS",
-        "AUD",
-        "AWG",
-        "AZN",
-        "BAM",
-        "BBD",
-        "BDT",
-        "BHD",
-        "BIF",
-        "BMD",
-        "BND",
-        "BOB",
-        "BOV",
-        "BRL",
-        "BSD",
-        "BTN",
-        "BWP",
-        "BYN",
-        "BZD",
-        "CAD",
-        "CDF",
-        "CHE",
-        "CHF",
-        "CHW",
-        "CLF",
-        "CLP",
-        "CNY",
-        "COP",
-        "COU",
-        "CRC",
-        "CUP",
-        "CVE",
-        "CZK",
-        "DJF",
-        "DKK",
-        "DOP",
-        "DZD",
-        "EGP",
-        "ERN",
-        "ETB",
-        "EUR",
-        "FJD",
-        "FKP",
-        "GBP",
-        "GEL",
-        "GHS",
-        "GIP",
-        "GMD",
-        "GNF",
-        "GTQ",
-        "GYD",
-        "HKD",
-        "HNL",
-        "HTG",
-        "HUF",
-        "IDR",
-        "ILS",
-        "INR",
-        "IQD",
-        "IRR",
-        "ISK",
-        "JMD",
-        "JOD",
-        "JPY",
-        "KES",
-        "KGS",
-        "KHR",
-        "KMF",
-        "KPW",
-        "KRW",
-        "KWD",
-        "KYD",
-        "KZT",
-        "LAK",
-        "LBP",
-        "LKR",
-        "LRD",
-        "LSL",
-        "LYD",
-        "MAD",
-        "MDL",
-        "MGA",
-        "MKD",
-        "MMK",
-        "MNT",
-        "MOP",
-        "MRU",
-        "MUR",
-        "MVR",
-        "MWK",
-        "MXN",
-        "MXV",
-        "MYR",
-        "MZN",
-        "NAD",
-        "NGN",
-        "NIO",
-        "NOK",
-        "NPR",
-        "NZD",
-        "OMR",
-        "PAB",
-        "PEN",
-        "PGK",
-        "PHP",
-        "PKR",
-        "PLN",
-        "PYG",
-        "QAR",
-        "RON",
-        "RSD",
-        "RUB",
-        "RWF",
-        "SAR",
-        "SBD",
-        "SCR",
-        "SDG",
-        "SEK",
-        "SGD",
-        "SHP",
-        "SLE",
-        "SOS",
-        "SRD",
-        "SSP",
-        "STN",
-        "SVC",
-        "SYP",
-        "SZL",
-        "THB",
-        "TJS",
-        "TMT",
-        "TND",
-        "TOP",
-        "TRY",
-        "TTD",
-        "TWD",
-        "TZS",
-        "UAH",
-        "UGX",
-        "USD",
-        "USN",
-        "UYI",
-        "UYU",
-        "UYW",
-        "UZS",
-        "VED",
-        "VES",
-        "VND",
-        "VUV",
-        "WST",
-        "XAF",
-        "XCD",
-        "XCG",
-        "XOF",
-        "XPF",
-        "YER",
-        "ZAR",
-        "ZMW",
-        "ZWG",
-        "BGN",
-        "HRK",
-        "ANG",
-    ]
+WITHDRAWN = frozenset(_codes("ANG BGN HRK"))
+"""Replaced in recent years: books and archives still hold them."""
+CURRENCIES = WITHDRAWN | frozenset(
+    _codes(
+        "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD "
+        "BTN BWP BYN BZD CAD CDF CHE CHF CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK "
+        "DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF "
+        "IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP "
+        "LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD "
+        "NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD "
+        "SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD "
+        "TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VES VND VUV WST XAF XCD XCG XOF XPF "
+        "YER ZAR ZMW ZWG"
+    )
 )
-ROUNDING = {"half_even": ROUND_HALF_EVEN, "half_up": ROUND_HALF_UP, "down": ROUND_DOWN}
+ROUNDING = {
+    None: ROUND_DOWN,
+    "half_even": ROUND_HALF_EVEN,
+    "half_up": ROUND_HALF_UP,
+    "down": ROUND_DOWN,
+}
 AMOUNT_MINOR_MAX = 2**63 - 1
+NUMBER_CHARS_MAX = 100
+"""No amount is written with more; what is longer is not a number but something else."""
 WIDE = Context(prec=60, traps=[InvalidOperation])
-EXACT = Context(prec=60, traps=[InvalidOperation, Inexact])
+NAN = Decimal("NaN")
+_DIGITS = {code: MINOR_UNITS.get(code, MINOR_UNITS_DEFAULT) for code in CURRENCIES}
+_QUANTA = [Decimal(1).scaleb(-digits) for digits in range(max(_DIGITS.values()) + 1)]
 
 
 class NotMoney(ValueError):
@@ -224,9 +62,22 @@ class NotMoney(ValueError):
 
 def minor_units(currency: str) -> int:
     """Return how many decimals the currency has; raise NotMoney where it is no ISO 4217 code."""
-    if currency not in CURRENCIES:
+    digits = _DIGITS.get(currency)
+    if digits is None:
         raise NotMoney(f"'{currency}' is no ISO 4217 currency code")
-    return MINOR_UNITS.get(currency, MINOR_UNITS_DEFAULT)
+    return digits
+
+
+def decimal(text: str) -> Decimal:
+    """Read a number of ASCII digits with a decimal point, exactly; raise NotMoney for all else."""
+    if len(text) <= NUMBER_CHARS_MAX and text.isascii() and "_" not in text:
+        try:
+            number = Decimal(text)
+        except InvalidOperation:
+            number = NAN
+        if number.is_finite():
+            return number
+    raise NotMoney(f"'{text[:NUMBER_CHARS_MAX]}' is not an amount")
 
 
 def to_minor(number: str | int | Decimal, currency: str, rounding: str | None = None) -> int:
@@ -236,21 +87,24 @@ def to_minor(number: str | int | Decimal, currency: str, rounding: str | None = 
     raises NotMoney, for nothing is rounded silently.
     """
     digits = minor_units(currency)
+    exact = decimal(number) if isinstance(number, str) else Decimal(number)
     try:
-        scaled = EXACT.scaleb(Decimal(number), digits)
-        whole = scaled.quantize(Decimal(1), ROUNDING[rounding or "down"], WIDE)
-    except (InvalidOperation, Inexact):
-        raise NotMoney(f"'{number}' is not an amount") from None
-    if rounding is None and whole != scaled:
+        whole = exact.quantize(_QUANTA[digits], ROUNDING[rounding], WIDE)
+        minor = int(whole.scaleb(digits, WIDE))
+    except (InvalidOperation, ValueError):  # more digits than WIDE has, or no number
+        raise NotMoney(f"this is no number, or too large to be an amount in {currency}") from None
+    if rounding is None and whole != exact:
         raise NotMoney(
-            f"{number} has more decimals than {currency} ({digits}), and the mapping has no rounding rule"
+            f"{exact} has more decimals than {currency} ({digits}), and the mapping has no rounding rule"
         )
-    if abs(whole) > AMOUNT_MINOR_MAX:
-        raise NotMoney(f"'{number}' {currency} is too large to be an amount")
-    return int(whole)
+    if not -AMOUNT_MINOR_MAX <= minor <= AMOUNT_MINOR_MAX:
+        raise NotMoney(f"the number is too large to be an amount in {currency}")
+    return minor
 
 
 def from_minor(amount_minor: int, currency: str) -> str:
     """Write an amount for people: `EUR 1,250.00`, `JPY 120`, `EUR -0.05`."""
     digits = minor_units(currency)
-    return f"{currency} {Decimal(amount_minor).scaleb(-digits):,.{digits}f}"
+    whole, rest = divmod(abs(amount_minor), 10**digits)
+    sign = "-" if amount_minor < 0 else ""
+    return f"{currency} {sign}{whole:,}" + (f".{rest:0{digits}d}" if digits else "")

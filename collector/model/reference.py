@@ -1,7 +1,6 @@
 """Names of documents, how they are compared and how they are hashed."""
 
-import hashlib
-import struct
+from hashlib import blake2b
 from typing import NamedTuple
 
 OWN, IDENTITY, GROUP, CONTEXT = 0, 1, 2, 3
@@ -18,17 +17,43 @@ class Name(NamedTuple):
     value: str
 
 
+def packed(field: str) -> bytes:
+    """Return a field as it enters a digest: the length of its UTF-8 bytes in four bytes, and these."""
+    raw = field.encode()
+    return len(raw).to_bytes(4, "big") + raw
+
+
+def digest_of(layout: bytes) -> bytes:
+    """Hash fields that are packed and joined already."""
+    return blake2b(layout, digest_size=16).digest()
+
+
 def digest(*fields: str) -> bytes:
-    """Hash fields to 16 bytes (BLAKE2b); lengths go in, so that no two lists of fields look alike."""
-    return hashlib.blake2b(
-        b"".join(struct.pack(">I", len(b)) + b for b in (f.encode() for f in fields)),
-        digest_size=16,
-    ).digest()
+    """Hash fields to 16 bytes: identities and content ids, which never change once released.
+
+    The hash is BLAKE2b with a digest of 16 bytes, no key, salt or personalisation, over the fields in
+    order, each as
+
+        length    4 bytes, unsigned, big-endian: how many bytes follow
+        field     the text in UTF-8, not normalised
+
+    so that no two lists of fields look alike. What is hashed so, and with which fields:
+
+        content id    "document", kind, scope, value (of the document's own name, normalised)
+        event id      "event", namespace, native key, rule, and the text of each discriminator in the
+                      mapping's order; one that is empty is the empty text
+    """
+    return digest_of(b"".join(map(packed, fields)))
 
 
 def content_id(name: Name) -> bytes:
-    """Return the public id of the document that is called so (16 bytes)."""
-    return digest("document", *name)
+    """Return the public id of the document that is called so (16 bytes).
+
+    The first 8 bytes are the `value_hash` of its value, big-endian, so that the index of references
+    finds a document by its id as well; the last 8 are the beginning of digest("document", *name).
+    """
+    head = value_hash(name.value).to_bytes(8, "big", signed=True)
+    return head + digest("document", *name)[:8]
 
 
 def fold(value: str) -> str:
@@ -37,6 +62,9 @@ def fold(value: str) -> str:
 
 
 def value_hash(value: str) -> int:
-    """Hash a folded value to a signed 64-bit number, as the index of references holds it."""
-    raw = hashlib.blake2b(fold(value).encode(), digest_size=8).digest()
+    """Hash a folded value to a signed 64-bit number, as the index of references holds it.
+
+    BLAKE2b with a digest of 8 bytes over the folded value in UTF-8, big-endian.
+    """
+    raw = blake2b(fold(value).encode(), digest_size=8).digest()
     return int.from_bytes(raw, "big", signed=True)

@@ -4,7 +4,8 @@ Reading and mapping run in a worker thread, one chunk ahead of the database.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -78,6 +79,9 @@ class Tally(msgspec.Struct):
         """Whether nothing stayed unread."""
         return self.unread == 0
 
+
+STATISTICS_RECORDS_MIN = 1_000
+"""After fewer records the planner's statistics are still good enough."""
 
 Progress = Callable[[str, int, int | None], None]
 """Told after each batch: the part's name, records read so far, bytes of the part (or None)."""
@@ -160,6 +164,8 @@ class Collector:
                 tally.remarks.append(f"{part.name}: {error}")
             finally:
                 await streams.release(self.conn, stream, part.id)
+        if tally.read >= STATISTICS_RECORDS_MIN:
+            await streams.refresh_statistics(self.conn)
         return tally
 
     async def _part(
@@ -184,8 +190,13 @@ class Collector:
     async def _ahead(
         self, source: Source, part: Part, cursor: Cursor | None
     ) -> AsyncIterator[tuple[Chunk, Any]]:
-        """Read and map in a thread, one chunk ahead of whoever consumes."""
+        """Read and map in a thread, one chunk ahead of whoever consumes.
+
+        It is one and the same thread from the first chunk to the last: libxml2 keeps the names of a
+        document that is being parsed with the thread that parses it.
+        """
         chunks: Iterator[Chunk] = source.reader.read(part, cursor)
+        loop = asyncio.get_running_loop()
 
         def step() -> tuple[Chunk, Any] | None:
             chunk = next(chunks, None)
@@ -194,14 +205,16 @@ class Collector:
             events, quarantined, ignored = map_chunk(chunk.records, source.mapping, self.clock)
             return chunk, (events, prepare(events), quarantined, ignored)
 
-        pending = asyncio.create_task(asyncio.to_thread(step))
-        try:
-            while (made := await pending) is not None:
-                pending = asyncio.create_task(asyncio.to_thread(step))
-                yield made
-        finally:
-            if not pending.done():
-                await asyncio.wait([pending])
+        with ThreadPoolExecutor(1, "tieout-reader") as thread:
+            pending = loop.run_in_executor(thread, step)
+            try:
+                while (made := await pending) is not None:
+                    pending = loop.run_in_executor(thread, step)
+                    yield made
+            finally:
+                pending.cancel()
+                if isinstance(chunks, Generator):
+                    thread.submit(chunks.close)
 
     async def _commit(
         self,

@@ -2,86 +2,181 @@
 
 from collections.abc import Callable
 from datetime import date, datetime
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from collector.connector import Body, Record
 from collector.model.event import Event
-from collector.model.reference import CONTEXT, GROUP, IDENTITY, digest
+from collector.model.reference import (
+    CONTEXT,
+    GROUP,
+    IDENTITY,
+    Name,
+    digest,
+    digest_of,
+    packed,
+)
+from collector.pipeline.amounts import NOTHING, compile_money
+from collector.pipeline.times import compile_month, compile_time
 from collector.pipeline.values import (
+    Getter,
     NotMapped,
+    compile_code,
     compile_conditions,
     compile_expr,
-    compile_money,
-    compile_month,
     compile_name,
-    compile_optional,
-    compile_time,
+    shown,
 )
-from collector.settings.mapping import AccountingRule, EventFields, EventRule, Mapping, TypeByValue
+from collector.settings.mapping import (
+    TEXT_FIELDS,
+    AccountingRule,
+    EventFields,
+    EventRule,
+    Mapping,
+    TypeByValue,
+)
 
 ROLES = {"identity": IDENTITY, "group": GROUP, "context": CONTEXT}
+NO_NULLS: frozenset[str] = frozenset()
+SEQUENCE_DIGITS_MAX = 18
+BODY_BYTES_MAX = 1 << 20
+"""What is kept with one event: more is a document of its own, and no finance fact."""
 
 _canonical = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 _encode = msgspec.json.Encoder().encode
+_NUL = b"\\u0000"  # as JSON writes it
 
 
 def record_hash(body: Body) -> bytes:
-    """Hash a record's parsed content (16 bytes): the same for any file format and key order."""
-    return blake2b(_canonical(body), digest_size=16).digest()
+    """Hash a record's parsed content (16 bytes): the same for any file format and key order.
+
+    BLAKE2b with a digest of 16 bytes over the body as JSON in UTF-8: keys in the order of their code
+    points, no blanks, text escaped only where JSON demands it, a number in the digits that the source
+    wrote. A body that has no such form (half of a surrogate pair, nested without end) is never mapped;
+    its hash is over its parts and only serves to know it again.
+    """
+    try:
+        return digest_of(_canonical(body))
+    except (UnicodeError, RecursionError, OverflowError, ValueError, TypeError):
+        return digest_of(b"".join(_parts(body)))
 
 
-def _compile_type(rule: EventRule, nulls: frozenset[str]) -> Callable[[Body], str]:
+def _parts(body: Body) -> list[bytes]:
+    parts: list[bytes] = []
+    waiting: list[object] = [body]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            parts.append(b"{%d" % len(value))
+            for key in sorted(value):
+                waiting += (value[key], key)
+        elif isinstance(value, list):
+            parts.append(b"[%d" % len(value))
+            waiting += value
+        else:
+            text = hex(value) if isinstance(value, int) else str(value)
+            raw = text.encode("utf-8", "surrogatepass")
+            parts.append(b"%d:%b" % (len(raw), raw))
+    return parts
+
+
+def _revision(body: Body) -> bytes:
+    """Return the record's hash; refuse what a database cannot hold or a hash cannot name."""
+    try:
+        content = _canonical(body)
+    except UnicodeError:
+        raise NotMapped(
+            "NOT_TEXT",
+            "A text in the record holds half of a surrogate pair, which is no character; "
+            "have the source export valid UTF-8.",
+        ) from None
+    except RecursionError:
+        raise NotMapped("TOO_DEEP", "The record is nested too deeply to be read.") from None
+    except (OverflowError, ValueError, TypeError):
+        raise NotMapped("NOT_A_VALUE", "The record holds a value that JSON cannot write.") from None
+    if b"\\" in content and _NUL in content and any(b"\0" in part for part in _parts(body)):
+        raise NotMapped(
+            "NUL_CHARACTER",
+            "A text in the record holds a NUL character, which no database text can; "
+            "look at the encoding of the source.",
+        )
+    return digest_of(content)
+
+
+def _compile_type(rule: EventRule, nulls: frozenset[str]) -> Getter:
     chosen = rule.type
     if not isinstance(chosen, TypeByValue):
         return lambda _body: chosen
     value_of = compile_expr(chosen.value, nulls)
     values, unknown = chosen.values, chosen.unknown
 
-    def type_of(body: Body) -> str:
-        value = value_of(body)
-        found = values.get(value or "", unknown)
+    def type_of(body: Body) -> str | None:
+        value = value_of(body) or ""
+        found = values.get(value, unknown)
         if found == "quarantine":
             raise NotMapped(
                 "UNKNOWN_VALUE",
-                f"'{chosen.value}' is '{value or ''}', which the mapping does not know; "
+                f"'{chosen.value}' is {shown(value)}, which the mapping does not know; "
                 "add it to `values`, or say `ignore`.",
             )
-        return found
+        return None if found == "ignore" else found
 
     return type_of
 
 
 def _compile_accounting(
-    rule: AccountingRule, nulls: frozenset[str]
-) -> Callable[[Body], dict[str, str]]:
-    getters = {
-        name: compile_expr(expr, nulls)
-        for name, expr in rule.model_dump(exclude={"format"}, exclude_none=True).items()
-    }
+    rule: AccountingRule | None, nulls: frozenset[str]
+) -> Callable[[Body], dict[str, str]] | None:
+    if rule is None:
+        return None
+    given = rule.model_dump(exclude={"format"}, exclude_none=True)
+    getters = [(name, compile_expr(expr, nulls)) for name, expr in given.items()]
 
     def accounting(body: Body) -> dict[str, str]:
-        out = {}
-        for name, getter in getters.items():
+        found = {}
+        for name, getter in getters:
             text = getter(body)
-            if text is None:
-                continue
-            if name.endswith("_date"):
-                try:
-                    text = datetime.strptime(text, rule.format).date().isoformat()  # noqa: DTZ007 -- a date
-                except ValueError:
-                    raise NotMapped(
-                        "IMPOSSIBLE_DATE", f"The {name.replace('_', ' ')} '{text}' is no date."
-                    ) from None
-            out[name] = text
-        return out
+            if text is not None:
+                found[name] = _day(name, text, rule.format) if name.endswith("_date") else text
+        return found
 
     return accounting
 
 
-TEXT_FIELDS = ("counterparty", "actor", "status", "reason_code", "message")
+def _day(name: str, text: str, form: str) -> str:
+    try:
+        if not text.isascii():
+            raise ValueError(text)  # noqa: TRY301 -- strptime takes any script's digits
+        return datetime.strptime(text, form).date().isoformat()  # noqa: DTZ007 -- a date
+    except ValueError:
+        raise NotMapped(
+            "IMPOSSIBLE_DATE",
+            f"The {name.replace('_', ' ')} {shown(text)} is no date of the form '{form}'.",
+        ) from None
+
+
+def _compile_sequence(
+    expr: str | None, nulls: frozenset[str]
+) -> Callable[[Body], int | None] | None:
+    if expr is None:
+        return None
+    value_of = compile_expr(expr, nulls)
+
+    def sequence(body: Body) -> int | None:
+        text = value_of(body)
+        if text is None:
+            return None
+        digits = text.removeprefix("-")
+        if len(digits) > SEQUENCE_DIGITS_MAX or not (digits.isascii() and digits.isdecimal()):
+            raise NotMapped(
+                "NOT_A_NUMBER",
+                f"The sequence {shown(text)} is no whole number of at most "
+                f"{SEQUENCE_DIGITS_MAX} digits.",
+            )
+        return int(text)
+
+    return sequence
 
 
 def _merge(common: Mapping, rule: EventRule) -> EventFields:
@@ -98,6 +193,45 @@ def _merge(common: Mapping, rule: EventRule) -> EventFields:
     return EventFields.model_construct(**merged)
 
 
+class _Details:
+    """Everything of an event that has no column: kept with it, or apart where it is personal."""
+
+    def __init__(
+        self, fields: EventFields, personal: frozenset[str], nulls: frozenset[str]
+    ) -> None:
+        texts = [(n, expr) for n in TEXT_FIELDS if (expr := getattr(fields, n)) is not None]
+        groups = (("dimensions", fields.dimensions), ("attributes", fields.attributes))
+        self._texts = [(n, compile_expr(e, nulls)) for n, e in texts if n not in personal]
+        self._apart = [(n, compile_expr(e, nulls)) for n, e in texts if n in personal]
+        self._groups: list[tuple[str, list[tuple[str, Getter]]]] = []
+        for group, members in groups:
+            compiled = [(n, compile_expr(e, nulls)) for n, e in members.items()]
+            self._apart += [(n, getter) for n, getter in compiled if n in personal]
+            if kept := [(n, getter) for n, getter in compiled if n not in personal]:
+                self._groups.append((group, kept))
+        self._accounting = _compile_accounting(fields.accounting, nulls)
+
+    def kept(self, body: Body) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for name, getter in self._texts:
+            value = getter(body)
+            if value is not None:
+                kept[name] = value
+        for group, members in self._groups:
+            found = {n: value for n, getter in members if (value := getter(body)) is not None}
+            if found:
+                kept[group] = found
+        if self._accounting is not None and (accounting := self._accounting(body)):
+            kept["accounting"] = accounting
+        return kept
+
+    def apart(self, body: Body) -> dict[str, Any] | None:
+        if not self._apart:
+            return None
+        found = {n: value for n, getter in self._apart if (value := getter(body)) is not None}
+        return found or None
+
+
 class _Rule:
     """One event rule, compiled."""
 
@@ -107,111 +241,81 @@ class _Rule:
         if fields.document is None or fields.occurred_at is None:
             missing = "document" if fields.document is None else "occurred_at"
             raise ValueError(f"event '{rule.rule}' has no `{missing}`; add it there or at the top")
-        self.prefix = (namespace,)
-        self.rule = rule.rule
+        # The identity's layout is that of `digest("event", namespace, key, rule, *discriminators)`.
+        self.before_key = packed("event") + packed(namespace)
+        self.after_key = packed(rule.rule)
+        self.discriminators = [compile_expr(expr, NO_NULLS) for expr in rule.discriminators]
         self.when = compile_conditions(rule.when, nulls) if rule.when else None
         self.type_of = _compile_type(rule, nulls)
-        self.discriminators = [(expr, compile_expr(expr, nulls)) for expr in rule.discriminators]
+        self.document_expr = fields.document.number
         self.document = compile_name(
             fields.document.type, fields.document, fields.document.number, nulls
         )
-        self.document_expr = fields.document.number
         self.time_of = compile_time(fields.occurred_at, nulls, earliest)
-        self.month_of = compile_month(fields.month, nulls)
+        self.month_of = compile_month(fields.month, nulls, earliest)
         self.money_of = compile_money(fields.amount, nulls)
         self.references = [
             (ROLES[r.role], compile_name(r.kind, r, r.value, nulls)) for r in fields.references
         ]
-        self.entity_of = compile_optional(fields.entity, nulls)
-        self.sequence_of = compile_optional(fields.sequence, nulls)
-        self.texts = [
-            (name, compile_expr(expr, nulls))
-            for name in TEXT_FIELDS
-            if (expr := getattr(fields, name)) is not None
-        ]
-        self.groups = [
-            (group, [(name, compile_expr(expr, nulls)) for name, expr in members.items()])
-            for group, members in (
-                ("dimensions", fields.dimensions),
-                ("attributes", fields.attributes),
-            )
-            if members
-        ]
-        self.accounting = (
-            _compile_accounting(fields.accounting, nulls) if fields.accounting is not None else None
-        )
-        self.personal = frozenset(mapping.personal)
+        self.entity_of = compile_code(fields.entity, nulls)
+        self.sequence_of = _compile_sequence(fields.sequence, nulls)
+        self.details = _Details(fields, frozenset(mapping.personal), nulls)
 
-    def identity(self, body: Body, key: str) -> bytes:
-        raw = [getter(body) or "" for _, getter in self.discriminators]
-        return digest("event", *self.prefix, key, self.rule, *raw)
+    def identity(self, body: Body, packed_key: bytes) -> bytes:
+        layout = self.before_key + packed_key + self.after_key
+        for getter in self.discriminators:
+            layout += packed(getter(body) or "")
+        return digest_of(layout)
 
-    def sequence(self, body: Body) -> int | None:
-        text = self.sequence_of(body) if self.sequence_of is not None else None
-        if text is None:
-            return None
-        try:
-            return int(text)
-        except ValueError:
-            raise NotMapped("NOT_A_NUMBER", f"The sequence '{text}' is no whole number.") from None
-
-    def details(self, body: Body) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """Return the rest of the event: what is kept with it and what is personal."""
-        kept: dict[str, Any] = {}
-        apart: dict[str, Any] = {}
-        for name, getter in self.texts:
-            value = getter(body)
-            if value is not None:
-                (apart if name in self.personal else kept)[name] = value
-        for group, members in self.groups:
-            found: dict[str, str] = {}
-            for name, getter in members:
-                value = getter(body)
-                if value is not None:
-                    (apart if name in self.personal else found)[name] = value
-            if found:
-                kept[group] = found
-        if self.accounting is not None:
-            kept["accounting"] = self.accounting(body)
-        return kept, apart or None
-
-    def apply(self, record: Record, key: str, revision: bytes, latest: datetime) -> Event | None:
-        body = record.body
-        assert body is not None  # noqa: S101 -- the caller quarantines records without a body
-        if self.when is not None and not self.when(body):
-            return None
-        event_type = self.type_of(body)
-        if event_type == "ignore":
-            return None
+    def names(self, body: Body) -> tuple[Name, tuple[tuple[int, Name], ...]]:
         document = self.document(body)
         if document is None:
             raise NotMapped(
                 "NO_DOCUMENT", f"'{self.document_expr}' is empty: which document is it about?"
             )
-        occurred_at, written = self.time_of(body, latest)
-        amount_minor, currency = self.money_of(body)
-        references = tuple(
-            (role, name) for role, name_of in self.references if (name := name_of(body)) is not None
-        )
-        kept, apart = self.details(body)
+        references = []
+        for role, name_of in self.references:
+            name = name_of(body)
+            if name is not None:
+                references.append((role, name))
+        return document, tuple(references)
+
+    def apply(
+        self, record: Record, body: Body, known: tuple[bytes, bytes], latest: datetime
+    ) -> Event | None:
+        """Make the event, or None; `known` is what identifies the record: packed key, revision."""
+        if self.when is not None and not self.when(body):
+            return None
+        event_type = self.type_of(body)
+        if event_type is None:
+            return None
+        document, references = self.names(body)
+        occurred_at, month = self.time_of(body, latest)
+        if self.month_of is not None:
+            month = self.month_of(body, latest)
+        amount_minor, currency = self.money_of(body) if self.money_of is not None else NOTHING
+        kept = self.details.kept(body)
         kept["document"] = document
         if references:
             kept["references"] = references
+        encoded = _encode(kept)
+        if len(encoded) > BODY_BYTES_MAX:
+            raise NotMapped("TOO_LONG", "The mapped fields are larger than 1 MiB; map fewer.")
         return Event(
-            self.identity(body, key),
-            revision,
-            self.month_of(body, written),
+            self.identity(body, known[0]),
+            known[1],
+            month,
             record.position,
             occurred_at,
             event_type,
             document,
             references,
-            self.sequence(body),
+            self.sequence_of(body) if self.sequence_of is not None else None,
             amount_minor,
             currency,
             self.entity_of(body) if self.entity_of is not None else None,
-            _encode(kept),
-            apart,
+            encoded,
+            self.details.apart(body),
         )
 
 
@@ -233,30 +337,31 @@ class CompiledMapping:
 
         Raises NotMapped, with the reason, where it cannot be mapped.
         """
-        if record.fault is not None or record.body is None:
-            raise NotMapped(
-                *(
-                    (record.fault.reason, record.fault.sentence)
-                    if record.fault is not None
-                    else ("EMPTY", "The record is empty.")
-                )
-            )
-        key = self._key_of(record.body)
+        body = record.body
+        if record.fault is not None:
+            raise NotMapped(record.fault.reason, record.fault.sentence)
+        if body is None:
+            raise NotMapped("EMPTY", "The record is empty.")
+        revision = _revision(body)
+        key = self._key_of(body)
         if key is None:
             raise NotMapped(
                 "NO_KEY", f"'{self._key_expr}' is empty: the record has no key of its own."
             )
-        revision = record_hash(record.body)
+        known = (packed(key), revision)
         events = []
         for rule in self._rules:
-            event = rule.apply(record, key, revision, latest)
+            event = rule.apply(record, body, known, latest)
             if event is not None:
                 events.append(event)
         return events
 
     def key(self, record: Record) -> str | None:
         """Return the record's native key, if it can be read."""
-        return self._key_of(record.body) if record.body is not None else None
+        try:
+            return self._key_of(record.body) if record.body is not None else None
+        except NotMapped:
+            return None
 
 
 def event_types(mapping: Mapping) -> frozenset[str]:

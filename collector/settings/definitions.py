@@ -1,17 +1,71 @@
 """The definitions behind `tieout.yaml` and a flow's YAML: the JSON Schema is generated from them."""
 
-from datetime import date, datetime, time
-from typing import Annotated, Any, Literal
+import re
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from apscheduler.triggers.cron import CronTrigger
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
-from collector.settings.mapping import Definition, EventType, Kind, Mapping
+from collector.settings.mapping import (
+    Definition,
+    EventType,
+    Kind,
+    Mapping,
+    Zone,
+    text_or_section,
+)
 
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def _schedule(text: str) -> str:
+    """Refuse what the scheduler refuses, what never comes, and what it would read unlike cron."""
+    if re.fullmatch(r"(\S+ ){4}\S*[0-9]\S*", text):
+        raise ValueError(
+            "weekdays as numbers mean different days in different systems; write mon or mon-fri"
+        )
+    try:
+        trigger = CronTrigger.from_crontab(text, timezone=UTC)
+    except ValueError as error:
+        raise ValueError(f"is no cron expression ({error}); write for example 0 6 * * *") from None
+    if trigger.get_next_fire_time(None, _LONG_AGO) is None:
+        raise ValueError("this day never comes; write for example 0 6 * * *")
+    return text
+
+
+def _written(pattern: str, example: str) -> BeforeValidator:
+    """Take only what is written so: a bare number would be taken for seconds since 1970."""
+
+    def check(value: object) -> object:
+        if isinstance(value, (int, str)) and re.fullmatch(pattern, str(value)) is None:
+            raise ValueError(f"has the wrong form; write for example {example}")
+        return value
+
+    return BeforeValidator(check)
+
+
+_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+Day = Annotated[date, _written(_DAY, "2026-01-31")]
+Instant = Annotated[
+    datetime,
+    _written(_DAY + r"[Tt ][0-9]{2}:[0-9]{2}.*", "2026-01-31T00:00:00+01:00"),
+]
+TimeOfDay = Annotated[time, _written(r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?", '"18:00"')]
+Schedule = Annotated[str, AfterValidator(_schedule)]
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=63)]
 Duration = Annotated[
     str,
     Field(
-        pattern=r"^\d+ (minutes?|hours?|days?|business hours?|business days?)$",
+        pattern=r"^\d{1,4} (minutes?|hours?|days?|business hours?|business days?)$",
         examples=["30 days", "1 business day", "4 business hours"],
     ),
 ]
@@ -24,11 +78,17 @@ class Calendar(Definition):
     A business day ends at `closes`, the cut-off: what comes later counts for the next one.
     """
 
-    timezone: str = Field(examples=["Europe/Berlin"])
-    week: list[Weekday] = ["mon", "tue", "wed", "thu", "fri"]
-    opens: time = time(8)
-    closes: time = time(18)
-    holidays: list[date] = []
+    timezone: Zone = Field(examples=["Europe/Berlin"])
+    week: list[Weekday] = Field(["mon", "tue", "wed", "thu", "fri"], min_length=1)
+    opens: TimeOfDay = time(8)
+    closes: TimeOfDay = time(18)
+    holidays: list[Day] = []
+
+    @model_validator(mode="after")
+    def _opens_first(self) -> Self:
+        if self.opens >= self.closes:
+            raise ValueError("`opens` is not before `closes`; a business day lies within one date")
+        return self
 
 
 class Entity(Definition):
@@ -45,7 +105,7 @@ class Declaration(Definition):
     records the stream holds.
     """
 
-    covers: tuple[datetime, datetime]
+    covers: tuple[Instant, Instant]
     records: int | None = Field(None, ge=0)
     by: str = Field(min_length=1, description="Who declares it")
 
@@ -68,8 +128,11 @@ class Stream(Definition):
     """
 
     read: dict[str, Any] = {}
-    mapping: Mapping | str = Field(description="The mapping, or the path of a YAML file with it")
-    namespace: str | None = None
+    mapping: Annotated[
+        Annotated[Mapping, Tag("section")] | Annotated[str, Tag("text")],
+        Discriminator(text_or_section),
+    ] = Field(description="The mapping, or the path of a YAML file with it")
+    namespace: str | None = Field(None, min_length=1, max_length=200)
     complete: Declaration | None = None
     keep_raw: bool = Field(False, description="Keep accepted records' bytes, apart from the facts")
 
@@ -139,7 +202,7 @@ class Flow(Definition):
         seen: set[str] = set()
         for step in steps:
             if step.name in seen:
-                raise ValueError(f"step '{step.name}' stands twice; rename one")
+                raise ValueError(f"step '{step.name}' stands twice; rename one of them")
             if step.after is not None and step.after not in seen:
                 raise ValueError(
                     f"step '{step.name}' comes after '{step.after}', which is no earlier step"
@@ -162,7 +225,9 @@ class Control(Definition):
     flows: list[Id] = Field(min_length=1)
     parameters: dict[str, Any] = {}
     completeness: Literal["A", "B", "C"] = "C"
-    schedule: str | None = Field(None, description="cron, five fields, UTC", examples=["0 6 * * *"])
+    schedule: Schedule | None = Field(
+        None, description="cron, five fields, UTC", examples=["0 6 * * *"]
+    )
     severity: Literal["low", "medium", "high", "critical"] = "high"
     owner: str = ""
 
@@ -175,8 +240,8 @@ class Limits(Definition):
     """
 
     max_documents: int = Field(20, ge=2)
-    kinds: dict[Kind, int] = {}
-    earliest: date = date(2000, 1, 1)
+    kinds: dict[Kind, Annotated[int, Field(ge=2)]] = {}
+    earliest: Day = Field(date(2000, 1, 1), ge=date(1970, 1, 1), le=date(2040, 12, 31))
 
 
 class Retention(Definition):
@@ -215,7 +280,12 @@ class Settings(Definition):
     entities: dict[str, Entity] = {}
     calendars: dict[Id, Calendar] = {}
     sources: dict[Id, Source] = {}
-    flows: list[Flow | str] = Field([], description="Flows, or paths of YAML files with one each")
+    flows: list[
+        Annotated[
+            Annotated[Flow, Tag("section")] | Annotated[str, Tag("text")],
+            Discriminator(text_or_section),
+        ]
+    ] = Field([], description="Flows, or paths of YAML files with one each")
     controls: dict[Id, Control] = {}
     limits: Limits = Limits()
     retention: Retention = Retention()

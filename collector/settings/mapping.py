@@ -11,12 +11,80 @@ Expressions (type `Expr`) pick values out of a record:
 A value that is absent, blank or one of the mapping's `nulls` is empty.
 """
 
+import re
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
-Expr = Annotated[str, Field(min_length=1, description="Field path, {template} or =constant")]
+from collector.model.money import CURRENCIES
+
+IN_VALUE = "in value"
+TEXT_FIELDS = ("counterparty", "actor", "status", "reason_code", "message")
+"""Fields of an event that are plain text, kept in its body."""
+
+_FIELDS_OF_TEMPLATE = re.compile(r"\{([^{}]+)\}")
+_IN_UTC = ("epoch_s", "epoch_ms", "odata")
+_SAMPLE = datetime(2011, 12, 30, 21, 43, 56)  # noqa: DTZ001 -- only its digits matter
+
+
+def _readable(expr: str) -> str:
+    """Refuse an expression that would silently be something else than was meant."""
+    if expr.startswith("="):
+        if not expr[1:].strip():
+            raise ValueError("the constant after '=' is empty; write for example =EUR")
+        return expr
+    if "{" in expr or "}" in expr:
+        if re.search(r"[{}]", _FIELDS_OF_TEMPLATE.sub("", expr)):
+            raise ValueError("a brace is not closed or empty; write for example {BUKRS}/{BELNR}")
+        for field in _FIELDS_OF_TEMPLATE.findall(expr):
+            if field.startswith("="):
+                raise ValueError("a template holds no constants; write them outside the braces")
+        return expr
+    if expr != expr.strip():
+        raise ValueError("a field's name has no blanks around it")
+    return expr
+
+
+def known_zone(name: str) -> str:
+    """Refuse a name that the time zone database does not know."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown, no such form, or a folder of names
+        raise ValueError(
+            f"there is no timezone '{name}'; write an IANA name such as Europe/Berlin"
+        ) from None
+    return name
+
+
+def _whole_date(form: str) -> str:
+    """Refuse a strptime format that does not read back what it writes, or says no whole date."""
+    try:
+        read = datetime.strptime(_SAMPLE.strftime(form), form)  # noqa: DTZ007 -- only its digits matter
+    except ValueError as error:
+        raise ValueError(f"'{form}' is no date format ({error})") from None
+    if read.date() != _SAMPLE.date():
+        raise ValueError(f"'{form}' does not say year, month and day; write for example %Y%m%d")
+    return form
+
+
+Expr = Annotated[
+    str,
+    Field(min_length=1, description="Field path, {template} or =constant"),
+    AfterValidator(_readable),
+]
+DateFormat = Annotated[str, AfterValidator(_whole_date)]
+Zone = Annotated[str, AfterValidator(known_zone)]
 EventType = Annotated[
     str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$", examples=["expense_report.approved"])
 ]
@@ -24,9 +92,17 @@ Kind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["expense_rep
 
 
 class Definition(BaseModel):
-    """Base of all configuration: unknown keys are errors, nothing changes after loading."""
+    """Base of all configuration: unknown keys are errors, nothing changes after loading.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A bare number where a text is expected is that text: `nulls: [0]` needs no quotes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+def text_or_section(value: object) -> str:
+    """Tell which branch of `a text or a section` is meant, so that only its mistakes are named."""
+    return "section" if isinstance(value, (dict, BaseModel)) else "text"
 
 
 class Normalise(StrEnum):
@@ -78,11 +154,28 @@ class TimeRule(Definition):
     format: str = Field(
         "iso",
         description="iso, epoch_s, epoch_ms, odata (/Date(ms)/) or a strptime format such as %Y%m%d %H%M%S",
+        min_length=1,
     )
     timezone: str = Field(
         description="'in value' or an IANA name", examples=["in value", "Europe/Berlin"]
     )
     ambiguous: Literal["quarantine", "earlier", "later"] = "quarantine"
+
+    @model_validator(mode="after")
+    def _zone_fits_format(self) -> Self:
+        if self.timezone != IN_VALUE:
+            known_zone(self.timezone)
+        if self.format in _IN_UTC:
+            if self.timezone != IN_VALUE:
+                raise ValueError(f"`{self.format}` counts in UTC by itself; say timezone: in value")
+        elif self.format != "iso":
+            _whole_date(self.format)
+            if ("%z" in self.format) != (self.timezone == IN_VALUE):
+                raise ValueError(
+                    f"`timezone: {self.timezone}` does not fit the format '{self.format}'; "
+                    "with %z say timezone: in value, without it name the zone"
+                )
+        return self
 
 
 class MoneyRule(Definition):
@@ -101,9 +194,16 @@ class MoneyRule(Definition):
     )
     negative_when: "list[Condition]" = []
 
+    @model_validator(mode="after")
+    def _known_currency(self) -> Self:
+        code = self.currency[1:]
+        if self.currency.startswith("=") and code not in CURRENCIES:
+            raise ValueError(f"'{code}' is no ISO 4217 currency code")
+        return self
+
 
 class Condition(Definition):
-    """A test on one value; in a list all must hold. Without `is`/`is_not`: the value is not empty."""
+    """A test on one value; in a list all must hold. With nothing but `value`: it is not empty."""
 
     value: Expr
     is_: list[str] | None = Field(None, alias="is")
@@ -122,7 +222,7 @@ class TypeByValue(Definition):
 class AccountingRule(Definition):
     """Accounting time, where the document has it (dates as `format`, default YYYY-MM-DD)."""
 
-    format: str = "%Y-%m-%d"
+    format: DateFormat = "%Y-%m-%d"
     document_date: Expr | None = None
     posting_date: Expr | None = None
     value_date: Expr | None = None
@@ -161,7 +261,10 @@ class EventRule(EventFields):
     """
 
     rule: Kind
-    type: EventType | TypeByValue
+    type: Annotated[
+        Annotated[EventType, Tag("text")] | Annotated[TypeByValue, Tag("section")],
+        Discriminator(text_or_section),
+    ]
     when: list[Condition] = []
     discriminators: list[Expr] = []
 
@@ -181,3 +284,33 @@ class Mapping(EventFields):
     nulls: list[str] = []
     personal: list[str] = []
     events: list[EventRule] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _personal_is_there(self) -> Self:
+        for name in self.personal:
+            everywhere: list[EventFields] = [self, *self.events]
+            if not any(name in _places(fields) for fields in everywhere):
+                raise ValueError(
+                    f"`personal` names '{name}', which is no attribute, dimension or mapped "
+                    f"{', '.join(TEXT_FIELDS)}: what is meant would be kept with the facts"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _nulls_are_nowhere_meant(self) -> Self:
+        for rule in self.events:
+            meant = {v for c in rule.when for v in c.is_ or []}
+            if isinstance(rule.type, TypeByValue):
+                meant |= set(rule.type.values)
+            for value in sorted(meant):
+                if value in self.nulls or value != value.strip():
+                    raise ValueError(
+                        f"event '{rule.rule}' looks for '{value}', which never comes: `nulls` and "
+                        "blanks around a value are taken away before"
+                    )
+        return self
+
+
+def _places(fields: EventFields) -> set[str]:
+    texts = {name for name in TEXT_FIELDS if getattr(fields, name) is not None}
+    return texts | set(fields.dimensions) | set(fields.attributes)

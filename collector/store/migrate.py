@@ -57,15 +57,24 @@ async def _ensure_roles(conn: asyncpg.Connection) -> None:
             ) from None
 
 
+async def missing(conn: asyncpg.Connection) -> list[str]:
+    """Return the names of the migrations that a database lacks."""
+    done: set[str] = set()
+    if await conn.fetchval("SELECT to_regclass('public.tieout_migration')") is not None:
+        done = {r["name"] for r in await conn.fetch("SELECT name FROM public.tieout_migration")}
+    return [name for name, _ in migrations() if name not in done]
+
+
 async def _apply(conn: asyncpg.Connection) -> list[str]:
     await conn.execute(
         "CREATE TABLE IF NOT EXISTS public.tieout_migration"
         " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
     )
-    done = {r["name"] for r in await conn.fetch("SELECT name FROM public.tieout_migration")}
+    await conn.execute("GRANT SELECT ON public.tieout_migration TO tieout_app")
+    wanted = await missing(conn)
     applied = []
     for name, sql in migrations():
-        if name in done:
+        if name not in wanted:
             continue
         async with conn.transaction():
             await conn.execute("SET LOCAL lock_timeout = '10s'")

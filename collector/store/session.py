@@ -10,7 +10,7 @@ import asyncpg
 from collector.errors import NotConnected
 from collector.store import embedded
 from collector.store.ingest import Connection
-from collector.store.migrate import migrate
+from collector.store.migrate import migrate, missing
 
 DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 """What a query can raise that is not ours."""
@@ -64,6 +64,11 @@ class Store:
     async def migrate(self) -> list[str]:
         """Apply missing migrations; return their names."""
         return await migrate(self.dsn("tieout_owner") if self._server else self._dsn or "")
+
+    async def missing_migrations(self) -> list[str]:
+        """Return the names of the migrations that the database lacks."""
+        async with self.connect() as conn:
+            return await missing(conn)
 
 
 def embedded_store(server: embedded.Server) -> Store:

@@ -121,3 +121,8 @@ async def add_business_days(
         closes,
         before,
     )
+
+
+async def refresh_statistics(conn: Connection) -> None:
+    """Let the planner know what a large read has changed."""
+    await conn.execute("SELECT tieout.refresh_statistics()")

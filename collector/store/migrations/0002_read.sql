@@ -1,3 +1,6 @@
+-- Helpers in the schema tieout set no search_path, so that they are inlined; they are only ever called
+-- by the functions of the schema read, which do.
+--
 -- What controls and boards may see: functions and views of the schema `read`, for the role
 -- tieout_reader, which has no rights elsewhere.
 --
@@ -18,7 +21,7 @@ RETURN (SELECT body FROM tieout.config_version WHERE seq <= read.seq_at(p_as_kno
 -- `p_basis`. n business days: the close of business of the n-th business day after the basis day; what
 -- comes after the cut-off counts for the next day. NULL where the calendar does not reach so far.
 CREATE FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamptz, p_rule text) RETURNS timestamptz
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
     n integer := split_part(p_rule, ' ', 1)::integer;
     unit text := rtrim(substr(p_rule, strpos(p_rule, ' ') + 1), 's');
@@ -60,7 +63,7 @@ END $$;
 
 -- The calendar of an entity, as the configuration has it; NULL where none is configured.
 CREATE FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) RETURNS jsonb
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE
 RETURN p_configuration -> 'calendars' -> (p_configuration -> 'entities' -> p_entity ->> 'calendar');
 
 CREATE FUNCTION read.due_at(p_entity text, p_basis timestamptz, p_rule text, p_as_known timestamptz)
@@ -72,7 +75,7 @@ RETURN tieout.due_at(tieout.calendar_of(read.configuration(p_as_known), p_entity
 -- component stand alone (a negative label no component has).
 CREATE FUNCTION tieout.membership(p_seq bigint)
 RETURNS TABLE (document bigint, component bigint, kind text, content_id uuid)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT d.id,
            CASE WHEN s.component IS NOT NULL THEN -d.id
@@ -91,7 +94,7 @@ END;
 CREATE FUNCTION tieout.flow_events(p_types text[], p_as_of timestamptz, p_seq bigint)
 RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz,
                rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT m.component, e.document, m.kind, e.type, e.occurred_at,
            row_number() OVER (PARTITION BY e.document
@@ -112,13 +115,13 @@ BEGIN ATOMIC
 END;
 
 CREATE FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamptz) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE
 RETURN (SELECT f FROM jsonb_array_elements(read.configuration(p_as_known) -> 'flows') f
         WHERE f ->> 'flow' = p_flow);
 
 -- Every event type that a flow mentions.
 CREATE FUNCTION tieout.flow_types(p_flow jsonb) RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE
 RETURN (SELECT array_agg(DISTINCT t) FROM (
     SELECT jsonb_array_elements_text(s -> side) AS t
     FROM jsonb_array_elements(p_flow -> 'steps') s,
@@ -131,6 +134,7 @@ CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamptz, p_as_known ti
 RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz,
                rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
 BEGIN ATOMIC
     SELECT * FROM tieout.flow_events(
         tieout.flow_types(tieout.flow_definition(p_flow, p_as_known)), p_as_of,
@@ -138,9 +142,11 @@ BEGIN ATOMIC
 END;
 
 -- The state of every step of every case of a flow at T, as known at K: computed, never stored.
+-- `p_rules` lets a control lay its own due times over the flow's: {step: {"after": ..., "due": ...}}.
 -- One row per anchor document and step. `anchors` > 1: the transaction holds several anchor documents,
 -- and unless the flow declares that, nothing can be said of it (status UNEVALUABLE).
-CREATE FUNCTION read.steps(p_flow text, p_as_of timestamptz, p_as_known timestamptz)
+CREATE FUNCTION read.steps(p_flow text, p_as_of timestamptz, p_as_known timestamptz,
+                           p_rules jsonb DEFAULT '{}')
 RETURNS TABLE (component bigint, transaction_id uuid, anchor bigint, document_id uuid, number text,
                entity text, anchors bigint, state text, ended_at timestamptz, ordinal bigint,
                step text, title text, system text, waits_for text, after_step text, rule text,
@@ -149,6 +155,7 @@ RETURNS TABLE (component bigint, transaction_id uuid, anchor bigint, document_id
                amount_minor bigint, currency text, claimed_minor bigint, claimed_currency text,
                skipped boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
 BEGIN ATOMIC
 WITH configuration AS MATERIALIZED (
     SELECT read.configuration(p_as_known) AS body,
@@ -158,7 +165,9 @@ definition AS MATERIALIZED (
     SELECT s.ordinality AS ordinal, s.value ->> 'name' AS step,
            coalesce(nullif(s.value ->> 'title', ''), s.value ->> 'name') AS title,
            s.value ->> 'system' AS system, s.value ->> 'waits_for' AS waits_for,
-           s.value ->> 'after' AS after_step, s.value ->> 'due' AS rule, s.value AS body
+           coalesce(p_rules -> (s.value ->> 'name') ->> 'after', s.value ->> 'after') AS after_step,
+           coalesce(p_rules -> (s.value ->> 'name') ->> 'due', s.value ->> 'due') AS rule,
+           s.value AS body
     FROM configuration, jsonb_array_elements(flow -> 'steps') WITH ORDINALITY s),
 mark_type AS MATERIALIZED (
     SELECT d.ordinal, side, jsonb_array_elements_text(d.body -> side) AS type
@@ -243,7 +252,8 @@ placed AS MATERIALIZED (
     LEFT JOIN ended x ON x.document = a.document),
 timed AS MATERIALIZED (
     SELECT p.*, b.done_at AS basis_at, coalesce(b.done, p.after_step IS NULL) AS ready,
-           tieout.due_at(tieout.calendar_of(c.body, p.entity), b.done_at, p.rule) AS due_at,
+           CASE WHEN b.done AND p.rule IS NOT NULL
+                THEN tieout.due_at(tieout.calendar_of(c.body, p.entity), b.done_at, p.rule) END AS due_at,
            bool_or(p.done AND p.ordinal = p.last_ordinal) OVER (PARTITION BY p.anchor) AS finished
     FROM placed p CROSS JOIN configuration c
     LEFT JOIN placed b ON b.anchor = p.anchor AND b.step = p.after_step AND b.done)
@@ -282,9 +292,16 @@ BEGIN ATOMIC
          unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side;
 END;
 
+-- After a large read the planner should not have to wait for the autovacuum.
+CREATE FUNCTION tieout.refresh_statistics() RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    ANALYZE tieout.batch; ANALYZE tieout.event; ANALYZE tieout.document; ANALYZE tieout.reference;
+    ANALYZE tieout.step;
+$$;
+
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA read FROM PUBLIC;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA tieout FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tieout.ensure_partition(date) TO tieout_app;
-GRANT EXECUTE ON FUNCTION tieout.membership(bigint) TO tieout_app;
+GRANT EXECUTE ON FUNCTION tieout.membership(bigint), tieout.refresh_statistics() TO tieout_app;
 GRANT USAGE ON SCHEMA read TO tieout_reader, tieout_app;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA read TO tieout_reader, tieout_app;

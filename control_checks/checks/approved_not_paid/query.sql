@@ -1,6 +1,8 @@
 -- $1 flow, $2 T, $3 K, $4 parameters
 WITH p AS (SELECT $4::jsonb AS p),
-s AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
+s AS MATERIALIZED (
+    SELECT s.* FROM p, read.steps($1, $2, $3, jsonb_build_object(p.p ->> 'paid',
+        jsonb_build_object('after', p.p ->> 'approved', 'due', p.p ->> 'due'))) s),
 item AS (
     SELECT a.document_id, a.number, a.entity, a.anchors, a.status AS approval_status,
            a.done_at AS approved_at, a.claimed_minor, a.claimed_currency,
@@ -8,7 +10,7 @@ item AS (
            paid.failed_at, paid.failed_type, paid.failed_message,
            CASE WHEN paid.done_at IS NOT NULL THEN paid.amount_minor END AS paid_minor, paid.currency,
            posted.status AS posted_status,
-           read.due_at(a.entity, a.done_at, coalesce(p.p ->> 'due', paid.rule), $3) AS due_at
+           paid.due_at
     FROM p CROSS JOIN s a
     JOIN s paid ON paid.anchor = a.anchor AND paid.step = p.p ->> 'paid'
     LEFT JOIN s posted ON posted.anchor = a.anchor AND posted.step = p.p ->> 'posted'

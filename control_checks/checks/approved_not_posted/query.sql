@@ -1,12 +1,14 @@
 -- $1 flow, $2 T, $3 K, $4 parameters
 WITH p AS (SELECT $4::jsonb AS p),
-s AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
+s AS MATERIALIZED (
+    SELECT s.* FROM p, read.steps($1, $2, $3, jsonb_build_object(p.p ->> 'posted',
+        jsonb_build_object('after', p.p ->> 'approved', 'due', p.p ->> 'due'))) s),
 item AS (
     SELECT a.document_id, a.number, a.entity, a.status AS approval_status, a.done_at AS approved_at,
            a.claimed_minor, a.claimed_currency, posted.skipped, posted.done_at AS posted_at,
            posted.undone_at, posted.failed_at, posted.failed_type, posted.failed_message,
            sent.done_at AS sent_at,
-           read.due_at(a.entity, a.done_at, coalesce(p.p ->> 'due', posted.rule), $3) AS due_at
+           posted.due_at
     FROM p CROSS JOIN s a
     JOIN s posted ON posted.anchor = a.anchor AND posted.step = p.p ->> 'posted'
     LEFT JOIN s sent ON sent.anchor = a.anchor AND sent.step = p.p ->> 'sent'

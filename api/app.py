@@ -1,0 +1,82 @@
+"""The HTTP API, put together."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from api import errors
+from api.auth import Guard, Keys
+from api.context import Check, Context
+from api.routes import ROUTERS
+from api.wiring import Application
+from collector.errors import TieoutError
+from collector.pipeline.measure import Meter
+from collector.pipeline.story import Stories
+from collector.store.pool import Pool, pooled
+from collector.store.session import DATABASE_ERRORS
+from control_checks.runner import Engine
+
+CONNECTIONS_MAX = 8
+WAIT_S_MAX = 5.0
+QUERY_S_MAX = 30.0
+PROBE_S_MAX = 2.0
+"""A store that does not answer readiness within this time counts as down."""
+
+
+def create_app(
+    application: Application,
+    engine: Engine,
+    keys: Keys,
+    checks: Mapping[str, Check] | None = None,
+) -> FastAPI:
+    """Make the API of an open store.
+
+    `checks` are asked for readiness, besides the database. Needs the ASGI lifespan: it opens the pools.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            store, configuration = application.store, application.configuration
+            pool = await stack.enter_async_context(
+                pooled(store, CONNECTIONS_MAX, wait_s_max=WAIT_S_MAX, query_s_max=QUERY_S_MAX)
+            )
+            probe = await stack.enter_async_context(
+                pooled(store, 1, wait_s_max=PROBE_S_MAX, query_s_max=PROBE_S_MAX)
+            )
+            meter = Meter(store, configuration, application.clock)
+            stack.push_async_callback(meter.close)
+            app.state.context = Context(
+                application,
+                engine,
+                Stories(configuration),
+                meter,
+                pool,
+                {"database": lambda: _reachable(probe), **(checks or {})},
+            )
+            yield
+
+    app = FastAPI(
+        title="Tieout",
+        summary="Traces, controls and coverage of money flows between finance systems",
+        version="1",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    errors.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(Guard, keys=keys)
+    return app
+
+
+async def _reachable(probe: Pool) -> str | None:
+    try:
+        async with probe.connect() as conn:
+            await conn.fetchval("SELECT 1")
+    except (TieoutError, *DATABASE_ERRORS, TimeoutError):
+        return "The database cannot be reached."
+    return None

@@ -1,0 +1,13 @@
+"""The command line: `tieout --config FILE --data-dir DIR COMMAND`."""
+
+from api.cli import config, control, data, flow, quarantine, service, story
+from api.cli.root import cli
+
+for _commands in (config, control, data, flow, quarantine, service, story):
+    for _command in _commands.COMMANDS:
+        cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line; what cannot be done is said in a sentence, with an exit code."""
+    cli.main(prog_name="tieout")

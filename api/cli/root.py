@@ -1,0 +1,197 @@
+"""What all commands share: options, exit codes, output and the open store."""
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, ClassVar, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+
+from api import wiring
+from collector import clock
+from collector.errors import Misconfigured, TieoutError
+from collector.settings.load import Configuration
+
+EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_EXCEPTIONS, EXIT_INCOMPLETE = 0, 1, 2, 3, 4
+
+T = TypeVar("T")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+
+
+class Commands(click.Group):
+    """The root: keeps commands in the order they are added, turns our errors into exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List commands in reading order rather than by alphabet."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 -- click's signature
+        """Run a command; an error of ours becomes its sentence and exit code."""
+        try:
+            return super().invoke(ctx)
+        except Misconfigured as error:
+            err.print(str(error), style="red", markup=False)
+            sys.exit(EXIT_USAGE)
+        except TieoutError as error:
+            err.print(str(error), style="red", markup=False)
+            logging.getLogger("tieout").debug("detail: %s", error.detail)
+            sys.exit(EXIT_ERROR)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Exit codes:
+  0  fine
+  1  error: it could not be done
+  2  usage or configuration
+  3  exceptions noted by a control
+  4  could not conclude: something is unread or not proven complete
+\b
+Example:
+  tieout init && tieout sync && tieout flow show orders""",
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("tieout.yaml"),
+    show_default=True,
+    help="The configuration.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder of the embedded PostgreSQL.  [default: the platform's user data folder]",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
+@click.version_option(package_name="tieout", prog_name="tieout")
+@click.pass_context
+def cli(ctx: click.Context, config_path: Path, data_dir: Path | None, *, verbose: bool) -> None:
+    """Follow the money flows between finance systems, and prove what you saw."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    ctx.obj = Invocation(config_path, data_dir)
+
+
+class Invocation:
+    """The options before the command."""
+
+    def __init__(self, config_path: Path, data_dir: Path | None) -> None:
+        self.config_path = config_path
+        self.data_dir = data_dir
+
+    def configuration(self) -> Configuration:
+        """Load the configuration."""
+        return wiring.read_configuration(self.config_path)
+
+    @contextmanager
+    def application(self) -> Iterator[wiring.Application]:
+        """Load the configuration and open the store; SIGTERM leaves it as Ctrl-C does."""
+        signal.signal(signal.SIGTERM, _interrupt)
+        with wiring.opened(self.configuration(), self.data_dir) as application:
+            yield application
+
+    def run(self, task: Callable[[wiring.Application], Awaitable[T]]) -> T:
+        """Open everything, run a coroutine over it and close again."""
+        with self.application() as application:
+            return asyncio.run(_prepared(application, task))
+
+
+async def _prepared(
+    application: wiring.Application, task: Callable[[wiring.Application], Awaitable[T]]
+) -> T:
+    await application.prepare()
+    return await task(application)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+class Instant(click.ParamType[datetime]):
+    """A time with an offset, or `now`."""
+
+    name = "time"
+
+    def convert(
+        self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Parse ISO 8601; a time without an offset could mean any zone and is refused."""
+        if isinstance(value, datetime):
+            return value
+        if value == "now":
+            return clock.now()
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"'{value}' is no time; write 2026-01-31T18:00:00+01:00", param, ctx)
+        if parsed.tzinfo is None:
+            self.fail(f"'{value}' has no offset; write {value}Z or {value}+01:00", param, ctx)
+        return parsed
+
+
+def example(*lines: str) -> str:
+    """Make the epilog with a command's example."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+AS_OF = click.option(
+    "--as-of",
+    type=Instant(),
+    default="now",
+    show_default=True,
+    help="Status time T: what occurred after it is not seen.",
+)
+AS_KNOWN = click.option(
+    "--as-known",
+    type=Instant(),
+    default=None,
+    help="Knowledge time K: what was recorded after it is not seen.  [default: now]",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document, times as ISO 8601 in UTC."""
+    plain = msgspec.to_builtins(document, enc_hook=str)
+    sys.stdout.write(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+
+
+class Style:
+    """Colours of statuses and verdicts."""
+
+    STATUS: ClassVar[dict[str, str]] = {
+        "DONE": "green",
+        "LATE": "yellow",
+        "PENDING": "cyan",
+        "MISSING": "red",
+        "FAILED": "red",
+        "SKIPPED": "dim",
+        "UNEVALUABLE": "magenta",
+    }
+    VERDICT: ClassVar[dict[str, str]] = {
+        "PASS": "green",
+        "WARN": "yellow",
+        "FAIL": "red",
+        "INCOMPLETE": "magenta",
+        "ERROR": "red",
+        "SKIPPED": "dim",
+    }

@@ -1,0 +1,202 @@
+"""Commands that tell what is known: of one key, and of the store as a whole."""
+
+import sys
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+from rich.table import Table
+
+from api.cli.root import (
+    AS_OF,
+    EXIT_ERROR,
+    JSON,
+    Invocation,
+    Style,
+    example,
+    out,
+    print_json,
+)
+from api.present import story_document
+from api.wiring import Application
+from collector import clock
+from collector.model.money import from_minor
+from collector.pipeline.completeness import coverage
+from collector.pipeline.story import Stories, Story, Transaction
+from collector.store import overview, totals
+
+
+@click.command(epilog=example("tieout trace 57EE1FDA34", "tieout trace 5100000456 --json"))
+@click.argument("key")
+@AS_OF
+@JSON
+@click.pass_obj
+def trace(invocation: Invocation, key: str, as_of: datetime, *, as_json: bool) -> None:
+    """Tell the whole story behind a key: any reference, number, document id, or unique fragment."""
+
+    async def find(app: Application) -> Story:
+        async with app.store.connect() as conn:
+            return await Stories(app.configuration).tell(conn, key, as_of)
+
+    story = invocation.run(find)
+    if as_json:
+        print_json(story_document(story))
+    else:
+        show_story(story)
+    sys.exit(0 if story.transactions else EXIT_ERROR)
+
+
+def show_story(story: Story) -> None:
+    """Draw a story in the terminal."""
+    for transaction in story.transactions:
+        _show_transaction(transaction)
+    if story.transactions:
+        if story.has_more:
+            out.print(f"'{story.key}' names more transactions; these are the first.")
+        return
+    if not story.candidates:
+        out.print(f"Nothing is called '{story.key}', and nothing contains it.", markup=False)
+        return
+    out.print(f"'{story.key}' is not one name. Did you mean one of these?", markup=False)
+    for c in story.candidates:
+        out.print(f"  {c.value}  ({c.kind}, {c.role} of a {c.document})", markup=False)
+    if story.has_more:
+        out.print("  … and more; give more of the key.")
+
+
+MARKS = {
+    "DONE": "●",
+    "LATE": "●",
+    "PENDING": "○",
+    "MISSING": "✗",
+    "FAILED": "✗",
+    "SKIPPED": "–",
+    "UNEVALUABLE": "?",
+}
+
+
+def _show_transaction(t: Transaction) -> None:
+    out.rule(f"[bold]{t.documents[0].type} {t.documents[0].number}[/bold]", align="left")
+    out.print(f"transaction {t.id}", style="dim")
+    if t.flow is not None:
+        out.print(f"{t.flow}: [bold]{t.status}[/bold]")
+    steps = Table(box=None, show_header=False, padding=(0, 1))
+    for s in t.steps:
+        colour = Style.STATUS[s["status"]]
+        steps.add_row(
+            f"[{colour}]{MARKS[s['status']]}[/]",
+            s["title"],
+            f"[dim]{s['system']}[/dim]",
+            f"[{colour}]{s['status']}[/]",
+            _when(s),
+            _money(s["amount_minor"], s["currency"]),
+            _wait(s),
+        )
+    out.print(steps)
+    if t.links:
+        for link in t.links:
+            out.print(f"  {link.role:8} {link.kind} {link.value}", style="dim", markup=False)
+    events = Table(box=None, header_style="bold", padding=(0, 1))
+    for column in ("when", "event", "source", "document", "amount", "what it said"):
+        events.add_column(column)
+    number = {d.id: f"{d.type} {d.number}" for d in t.documents}
+    for e in t.events:
+        events.add_row(
+            e.occurred_at.strftime("%Y-%m-%d %H:%M:%S"),
+            e.type,
+            e.source,
+            number[e.document],
+            _money(e.amount_minor, e.currency),
+            e.message or e.status or "",
+        )
+    out.print(events)
+
+
+def _money(amount_minor: int | None, currency: str | None) -> str:
+    return "" if amount_minor is None or currency is None else from_minor(amount_minor, currency)
+
+
+def _when(step: dict[str, Any]) -> str:
+    if step["done_at"] is not None:
+        return str(step["done_at"].strftime("%Y-%m-%d %H:%M"))
+    if step["failed_at"] is not None:
+        return f"failed {step['failed_at']:%Y-%m-%d %H:%M}"
+    if step["due_at"] is not None and step["status"] in ("PENDING", "MISSING"):
+        return f"due {step['due_at']:%Y-%m-%d %H:%M}"
+    return ""
+
+
+def _wait(step: dict[str, Any]) -> str:
+    """Tell waiting from working: how long the step took, and whether for a person or a system."""
+    if step["message"]:
+        return str(step["message"])
+    if step["done_at"] is None or step["basis_at"] is None:
+        return f"waits for the {step['waits_for']}" if step["status"] == "PENDING" and step["waits_for"] else ""
+    who = f"waited for the {step['waits_for']}" if step["waits_for"] else "took"
+    return f"[dim]{who} {_span(step['done_at'] - step['basis_at'])}[/dim]"
+
+
+def _span(delta: timedelta) -> str:
+    minutes = int(delta.total_seconds() // 60)
+    days, rest = divmod(minutes, 1440)
+    hours, minutes = divmod(rest, 60)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+@click.command(epilog=example("tieout status"))
+@JSON
+@click.pass_obj
+def status(invocation: Invocation, *, as_json: bool) -> None:
+    """Show the server, the data folder, its size, the last read of each stream, and gaps."""
+
+    async def find(app: Application) -> dict[str, Any]:
+        now = clock.now()
+        async with app.store.connect() as conn:
+            server = await overview.server(conn)
+            known = await totals.totals(conn, now)
+        streams = [
+            {
+                "stream": c.stream,
+                "records": c.totals.known if c.totals else 0,
+                "last_read": c.totals.last_read if c.totals else None,
+                "quarantined": c.totals.quarantined if c.totals else 0,
+                "complete_until": c.watermark,
+                "grade": c.grade,
+                "gaps": [g.sentence for g in c.gaps],
+            }
+            for c in coverage(app.configuration.document(), known).values()
+        ]
+        folder = app.store.data_dir
+        return {
+            "configuration": str(app.configuration.path),
+            "data_dir": None if folder is None else str(folder),
+            **server,
+            "streams": streams,
+        }
+
+    found = invocation.run(find)
+    if as_json:
+        print_json(found)
+        return
+    out.print(f"configuration  {found['configuration']}", markup=False)
+    out.print(f"data folder    {found['data_dir'] or '(another server)'}", markup=False)
+    out.print(f"server         PostgreSQL {found['server']}, {found['size_bytes'] / 1e6:,.1f} MB")
+    out.print(
+        f"content        {found['events']:,} events, {found['documents']:,} documents, "
+        f"{found['runs']:,} control runs"
+    )
+    table = Table(box=None, header_style="bold")
+    for column in ("stream", "records", "last read", "complete until", "gaps"):
+        table.add_column(column)
+    for s in found["streams"]:
+        table.add_row(
+            s["stream"],
+            f"{s['records']:,}",
+            s["last_read"].strftime("%Y-%m-%d %H:%M:%S") if s["last_read"] else "never",
+            str(s["complete_until"] or "nobody says"),
+            "; ".join(s["gaps"]) or "none",
+        )
+    out.print(table)
+
+
+COMMANDS = (trace, status)

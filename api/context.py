@@ -1,0 +1,64 @@
+"""What the routes work with, and how they answer."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from fastapi import Depends, Request
+from pydantic import BeforeValidator
+from starlette.responses import Response
+
+from api.wiring import Application
+from collector.pipeline.measure import Meter
+from collector.pipeline.story import Stories
+from collector.store.pool import Pool
+from control_checks.runner import Engine
+
+Check = Callable[[], Awaitable[str | None]]
+"""Asks whether something is ready; the answer is None, or a sentence without secrets or names."""
+
+
+class Context(NamedTuple):
+    """What every route can use; `checks` by the name of what they ask about."""
+
+    application: Application
+    engine: Engine
+    stories: Stories
+    meter: Meter
+    pool: Pool
+    checks: Mapping[str, Check]
+
+    def now(self) -> datetime:
+        """Return the present time."""
+        return self.application.clock()
+
+
+def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+With = Annotated[Context, Depends(_context)]
+
+
+def answer(document: Any) -> Response:  # noqa: ANN401 -- any JSON
+    """Answer with JSON."""
+    return Response(msgspec.json.encode(document), media_type="application/json")
+
+
+def _instant(value: object) -> object:
+    """Take a time with its offset; a number or a time of no place would be a guess."""
+    try:
+        parsed = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None or parsed.utcoffset() is None:
+        raise ValueError(
+            "write a time with its offset, e.g. 2026-01-31T00:00:00Z or 2026-01-31T00:00:00%2B01:00"
+        )
+    return parsed
+
+
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+"""A time in a query: aware."""

@@ -1,0 +1,106 @@
+"""The store's content in canonical form: what two stores that know the same have in common.
+
+Left out is whatever depends on when, in which order or by whom something was read: batches, parts,
+positions, surrogates, recorded times. Facts and derived state come as rows of one kind after the
+other, each kind sorted bytewise.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from collector.store.ingest import Connection
+
+FETCH_ROWS = 5_000
+
+_EVENTS = """
+SELECT e.event_id, e.revision, e.month, e.type, e.occurred_at, e.sequence, e.amount_minor, e.currency,
+       e.entity, e.body
+FROM tieout.event e JOIN tieout.batch b ON b.id = e.batch
+WHERE b.seq <= read.seq_at($1) AND e.occurred_at <= $2
+ORDER BY e.event_id, e.revision
+"""
+
+_TRANSACTIONS = """
+WITH seen AS MATERIALIZED (
+    SELECT DISTINCT e.document FROM tieout.event e JOIN tieout.batch b ON b.id = e.batch
+    WHERE b.seq <= read.seq_at($1) AND e.occurred_at <= $2),
+member AS (
+    SELECT m.component, m.content_id, m.kind FROM tieout.membership(read.seq_at($1)) m
+    JOIN seen ON seen.document = m.document)
+SELECT array_agg(replace(content_id::text, '-', '') ORDER BY content_id) AS documents
+FROM member GROUP BY component ORDER BY 1
+"""
+
+_STEPS = """
+SELECT d.content_id, s.type, s.first_at, s.last_at, s.n, s.amount_minor, s.currency
+FROM tieout.step s JOIN tieout.document d ON d.id = s.document
+ORDER BY d.content_id, s.type COLLATE "C"
+"""
+
+_REFERENCES = """
+SELECT d.content_id, r.role, r.kind, r.scope, r.value
+FROM tieout.reference r JOIN tieout.document d ON d.id = r.document
+ORDER BY d.content_id, r.role, r.kind COLLATE "C", r.scope COLLATE "C", r.value COLLATE "C"
+"""
+
+_DOCUMENTS = """
+SELECT content_id, kind, first_month, last_month FROM tieout.document ORDER BY content_id
+"""
+
+_REVISED = "SELECT event_id FROM tieout.revised ORDER BY event_id"
+
+_QUARANTINED = """
+SELECT q.content, q.reason FROM tieout.quarantine q JOIN tieout.batch b ON b.id = q.batch
+WHERE b.seq <= read.seq_at($1) AND NOT EXISTS (
+    SELECT FROM tieout.quarantine_resolution r WHERE r.quarantine = q.id AND r.seq <= read.seq_at($1))
+ORDER BY q.content, q.reason COLLATE "C"
+"""
+
+_CASES = """
+SELECT document_id, step, status, basis_at, due_at, done_at, failed_at, amount_minor, currency, state
+FROM read.steps($1, $2, $3) ORDER BY document_id, ordinal
+"""
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 -- whatever a column holds
+    """Bring a value to its canonical form: UTC microseconds, ids as 32 hexadecimal digits."""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if hasattr(value, "hex") and hasattr(value, "int"):
+        return value.hex
+    return value
+
+
+async def rows(
+    conn: Connection, flows: list[str], as_of: datetime | None, as_known: datetime
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield all rows; call it inside a transaction.
+
+    Without `as_of` the derived tables come as they are stored; with it, what can be said of that time:
+    events, transactions and the cases of the flows.
+    """
+    until = as_of or datetime.max.replace(tzinfo=as_known.tzinfo)
+    sections: list[tuple[str, str, tuple[Any, ...]]] = [
+        ("event", _EVENTS, (as_known, until)),
+        ("transaction", _TRANSACTIONS, (as_known, until)),
+        ("quarantined", _QUARANTINED, (as_known,)),
+    ]
+    if as_of is None:
+        sections += [
+            ("document", _DOCUMENTS, ()),
+            ("reference", _REFERENCES, ()),
+            ("step", _STEPS, ()),
+            ("revised", _REVISED, ()),
+        ]
+    else:
+        sections += [(f"case {flow}", _CASES, (flow, as_of, as_known)) for flow in flows]
+    for kind, query, arguments in sections:
+        async for row in conn.cursor(query, *arguments, prefetch=FETCH_ROWS):
+            out = {name: _plain(value) for name, value in row.items() if value is not None}
+            if kind == "event":
+                out["body"] = msgspec.json.decode(out["body"])
+            out["row"] = kind
+            yield out

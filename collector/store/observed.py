@@ -1,0 +1,211 @@
+"""What monitoring asks of the store: the figures behind the metrics, and finished cases for traces."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from collector.store.ingest import Connection
+from collector.telemetry.metrics import RUN_BUCKETS_S, Histogram
+from collector.telemetry.traces import Case, Sent, Step
+
+SUMMARY_MS_MAX = 60_000
+"""How long the database may work on one flow's summary before it gives up."""
+
+_EXPORT_LOCK = 0x74696574726163  # "tietrac": one exporter at a time
+
+_RECORDS = """
+WITH unread AS (
+    SELECT stream, sum(most) AS unread FROM (
+        SELECT stream, part_name, max(coalesce(unread, 1)) AS most
+        FROM tieout.batch WHERE ending IS NOT NULL GROUP BY stream, part_name) p GROUP BY stream)
+SELECT s.source, s.stream, sum(b.accepted)::bigint AS accepted, sum(b.duplicate)::bigint AS duplicate,
+       sum(b.quarantined)::bigint AS quarantined, coalesce(max(u.unread), 0)::bigint AS unread
+FROM tieout.stream s JOIN tieout.batch b ON b.stream = s.id LEFT JOIN unread u ON u.stream = s.id
+GROUP BY s.source, s.stream
+"""
+
+_CONTROLS = """
+SELECT control, verdict, complete, count(*) AS runs, max(finished_at) AS last
+FROM tieout.control_run GROUP BY control, verdict, complete
+"""
+
+# A run that ended in an error evaluated nothing: it must not turn the exceptions before it into 0.
+_EVALUATED = """
+SELECT DISTINCT ON (control) control, coalesce((population ->> 'in_scope')::bigint, 0) AS in_scope,
+       coalesce((population ->> 'exceptions')::bigint, 0) AS exceptions
+FROM tieout.control_run WHERE verdict NOT IN ('ERROR', 'SKIPPED') ORDER BY control, seq DESC
+"""
+
+_DURATIONS = """
+SELECT r.control, count(*) AS n, sum(r.took)::float8 AS total,
+       (SELECT array_agg(n ORDER BY bound) FROM (
+            SELECT b.bound, count(*) FILTER (WHERE x.took <= b.bound) AS n
+            FROM unnest($1::float8[]) b(bound) CROSS JOIN unnest(array_agg(r.took)) x(took)
+            GROUP BY b.bound) c) AS under
+FROM (SELECT control, greatest(extract(epoch FROM finished_at - started_at), 0)::float8 AS took
+      FROM tieout.control_run) r GROUP BY r.control
+"""
+
+# Where each open case waits: at its first step that is neither done nor needless. A case without one
+# is over, as is one in an end state.
+_SUMMARY = """
+WITH steps AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
+cases AS (
+    SELECT anchor, max(entity) AS entity, max(state) AS state,
+           min(ordinal) FILTER (WHERE done_at IS NULL AND NOT skipped) AS waits_at,
+           min(done_at) AS begun_at
+    FROM steps GROUP BY anchor)
+SELECT coalesce(c.entity, '') AS entity,
+       CASE WHEN c.state <> 'open' THEN c.state WHEN s.step IS NULL THEN 'completed' END AS outcome,
+       CASE WHEN c.state = 'open' THEN s.step END AS step, count(*) AS cases,
+       extract(epoch FROM $2 - min(coalesce(s.basis_at, c.begun_at, (
+           SELECT min(t.first_at) FROM tieout.step t WHERE t.document = c.anchor))))::float8 AS oldest_s
+FROM cases c LEFT JOIN steps s ON s.anchor = c.anchor AND s.ordinal = c.waits_at
+GROUP BY 1, 2, 3
+"""
+
+_OPEN = """
+WITH evaluated AS (
+    SELECT DISTINCT ON (control) control, seq FROM tieout.control_run
+    WHERE verdict NOT IN ('ERROR', 'SKIPPED') ORDER BY control, seq DESC),
+open AS (
+    SELECT e.control, x.subject, x.reason, coalesce(x.entity, '') AS entity
+    FROM evaluated e JOIN tieout.control_exception x ON x.run = e.seq),
+first_found AS (
+    SELECT o.control, o.subject, o.reason, min(r.finished_at) AS at
+    FROM (SELECT DISTINCT control, subject, reason FROM open) o
+    JOIN tieout.control_exception x ON x.subject = o.subject AND x.reason = o.reason
+    JOIN tieout.control_run r ON r.seq = x.run AND r.control = o.control
+    GROUP BY o.control, o.subject, o.reason)
+SELECT o.control, o.entity, width_bucket(extract(epoch FROM $1 - f.at)::float8, $2::float8[]) AS age,
+       count(*) AS n
+FROM open o JOIN first_found f USING (control, subject, reason) GROUP BY 1, 2, 3
+"""
+
+# A case is told when it is over, or when every due time that is still to be met has passed. `content`
+# holds what the trace shows and nothing that only the passing of time changes.
+_FINISHED = """
+WITH steps AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
+cases AS (
+    SELECT document_id,
+           md5(jsonb_agg(jsonb_build_array(state, extract(epoch FROM ended_at), ordinal,
+                   CASE status WHEN 'MISSING' THEN 'PENDING' ELSE status END,
+                   extract(epoch FROM basis_at), extract(epoch FROM due_at),
+                   extract(epoch FROM done_at), extract(epoch FROM failed_at), failed_type,
+                   amount_minor, currency) ORDER BY ordinal)::text)::uuid AS content
+    FROM steps GROUP BY document_id
+    HAVING max(state) <> 'open' OR bool_and(done_at IS NOT NULL OR skipped)
+        OR max(due_at) FILTER (WHERE done_at IS NULL AND NOT skipped) < $2),
+told AS (
+    SELECT DISTINCT ON (document) document, revision, content,
+           first_value(trace_id) OVER (PARTITION BY document ORDER BY revision) AS first
+    FROM tieout.trace_sent WHERE flow = $1 ORDER BY document, revision DESC),
+wanted AS (
+    SELECT c.document_id, c.content, coalesce(t.revision + 1, 0) AS revision, t.first
+    FROM cases c LEFT JOIN told t ON t.document = c.document_id
+    WHERE t.content IS DISTINCT FROM c.content ORDER BY c.document_id LIMIT $4)
+SELECT s.*, w.content, w.revision, w.first,
+       (SELECT min(t.first_at) FROM tieout.step t WHERE t.document = s.anchor) AS begun_at
+FROM wanted w JOIN steps s USING (document_id)
+ORDER BY s.document_id, s.ordinal
+"""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Cases of a flow that wait at one step, or (step None) that ended with one outcome."""
+
+    entity: str
+    outcome: str | None
+    step: str | None
+    cases: int
+    oldest_s: float
+
+
+async def records(conn: Connection) -> dict[tuple[str, str], dict[str, int]]:
+    """Count records by what became of them, by (source, stream)."""
+    return {
+        (r["source"], r["stream"]): {
+            outcome: r[outcome] for outcome in ("accepted", "duplicate", "quarantined", "unread")
+        }
+        for r in await conn.fetch(_RECORDS)
+    }
+
+
+async def control_runs(conn: Connection) -> list[dict[str, Any]]:
+    """Count runs by control, verdict and completeness, with the time of the last of each."""
+    return [dict(r) for r in await conn.fetch(_CONTROLS)]
+
+
+async def evaluated(conn: Connection) -> dict[str, tuple[int, int]]:
+    """Return (items in scope, exceptions) of each control's last run that evaluated its population."""
+    return {r["control"]: (r["in_scope"], r["exceptions"]) for r in await conn.fetch(_EVALUATED)}
+
+
+async def durations(conn: Connection) -> dict[str, Histogram]:
+    """Return how long runs took, in seconds, by control."""
+    found = await conn.fetch(_DURATIONS, list(RUN_BUCKETS_S))
+    return {r["control"]: Histogram(tuple(r["under"]), r["n"], r["total"]) for r in found}
+
+
+async def waiting(
+    conn: Connection, flow: str, as_of: datetime, as_known: datetime
+) -> list[Waiting]:
+    """Count a flow's cases by entity and by where they wait or how they ended. May take seconds."""
+    found = await conn.fetch(_SUMMARY, flow, as_of, as_known, timeout=SUMMARY_MS_MAX / 1000)
+    return [Waiting(**r) for r in found]
+
+
+async def open_exceptions(
+    conn: Connection, now: datetime, ages_s: Sequence[float]
+) -> list[tuple[str, str, int, int]]:
+    """Count open exceptions: (control, entity, number of ages reached, how many).
+
+    Open are those of each control's last run that evaluated; their age counts from the first run that
+    found the same subject for the same reason.
+    """
+    found = await conn.fetch(_OPEN, now, list(ages_s), timeout=SUMMARY_MS_MAX / 1000)
+    return [(r["control"], r["entity"], r["age"], r["n"]) for r in found]
+
+
+async def lock_export(conn: Connection) -> bool:
+    """Try to become the one exporter of traces, for as long as the connection lives."""
+    return bool(await conn.fetchval("SELECT pg_try_advisory_lock($1)", _EXPORT_LOCK))
+
+
+async def finished(
+    conn: Connection, flow: str, as_of: datetime, as_known: datetime, limit: int
+) -> list[tuple[Case, Sent]]:
+    """Return finished cases that were never told, or differently, with what is to be noted then."""
+    by_case: dict[Any, list[Any]] = {}
+    for row in await conn.fetch(_FINISHED, flow, as_of, as_known, limit):
+        by_case.setdefault(row["document_id"], []).append(row)
+    return [_case(flow, rows) for rows in by_case.values()]
+
+
+def _case(flow: str, rows: Sequence[Any]) -> tuple[Case, Sent]:
+    head = rows[0]
+    case = Case(
+        flow=flow,
+        document=str(head["document_id"]),
+        transaction=str(head["transaction_id"]),
+        number=head["number"],
+        entity=head["entity"],
+        state=head["state"],
+        begun_at=head["begun_at"],
+        ended_at=head["ended_at"],
+        amount_minor=head["claimed_minor"],
+        currency=head["claimed_currency"],
+        steps=[Step(**{name: row[name] for name in Step.__struct_fields__}) for row in rows],
+    )
+    return case, Sent(flow, case.document, head["revision"], head["first"], str(head["content"]))
+
+
+async def note_sent(conn: Connection, sent: Sequence[tuple[Sent, str]], now: datetime) -> None:
+    """Note that traces arrived: what was told of each case, and the trace's id."""
+    await conn.executemany(
+        "INSERT INTO tieout.trace_sent (flow, document, revision, trace_id, content, sent_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        [(s.flow, s.document, s.revision, trace_id, s.content, now) for s, trace_id in sent],
+    )
