@@ -10,11 +10,9 @@ from api.auth import Guard, Keys
 from api.context import Check, Context
 from api.routes import ROUTERS
 from api.wiring import Application
-from collector.errors import TieoutError
 from collector.pipeline.measure import Meter
 from collector.pipeline.story import Stories
-from collector.store.pool import Pool, pooled
-from collector.store.session import DATABASE_ERRORS
+from collector.store.pool import pooled
 from control_checks.runner import Engine
 
 CONNECTIONS_MAX = 8
@@ -53,7 +51,8 @@ def create_app(
                 Stories(configuration),
                 meter,
                 pool,
-                {"database": lambda: _reachable(probe), **(checks or {})},
+                probe,
+                checks or {},
             )
             yield
 
@@ -71,12 +70,3 @@ def create_app(
         app.include_router(router)
     app.add_middleware(Guard, keys=keys)
     return app
-
-
-async def _reachable(probe: Pool) -> str | None:
-    try:
-        async with probe.connect() as conn:
-            await conn.fetchval("SELECT 1")
-    except (TieoutError, *DATABASE_ERRORS, TimeoutError):
-        return "The database cannot be reached."
-    return None

@@ -1,6 +1,6 @@
 """What the routes work with, and how they answer."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
@@ -15,18 +15,22 @@ from collector.pipeline.story import Stories
 from collector.store.pool import Pool
 from control_checks.runner import Engine
 
-Check = Callable[[], Awaitable[str | None]]
+Check = Callable[[], str | None]
 """Asks whether something is ready; the answer is None, or a sentence without secrets or names."""
 
 
 class Context(NamedTuple):
-    """What every route can use; `checks` by the name of what they ask about."""
+    """What every route can use.
+
+    `probe` is a connection of readiness' own, so that load is no outage; `checks` by what they ask about.
+    """
 
     application: Application
     engine: Engine
     stories: Stories
     meter: Meter
     pool: Pool
+    probe: Pool
     checks: Mapping[str, Check]
 
     def now(self) -> datetime:

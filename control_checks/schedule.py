@@ -7,15 +7,14 @@ it dies another takes over within LEAD_S and makes up for what fell due in betwe
 import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 
 from collector.clock import Clock
-from collector.errors import Misconfigured, TieoutError
+from collector.errors import TieoutError
 from collector.store import findings
 from collector.store.ingest import Connection
 from collector.store.leader import still_leads, try_lead
@@ -30,30 +29,14 @@ GRACE_S = 3_600
 RUNS_MAX = 2
 """Controls that run at the same time: many are due at six o'clock."""
 
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_FIELDS = 5
-
 _log = logging.getLogger(__name__)
 
 
-class Due(NamedTuple):
-    """When the schedule of a control will next start it."""
-
-    control: str
-    at: datetime | None
-
-
 class Schedule:
-    """The schedules of an engine's controls.
-
-    `alive` says whether the scheduler runs.
-
-    Raises:
-        Misconfigured: a schedule is not a cron expression; the message names the control.
-    """
+    """The schedules of an engine's controls. `alive` says whether the scheduler runs."""
 
     def __init__(self, engine: Engine, clock: Clock, lead_s: float = LEAD_S) -> None:
-        self._engine = engine
+        self.engine = engine
         self._clock = clock
         self._lead_s = lead_s
         self._since = clock()
@@ -63,7 +46,7 @@ class Schedule:
         self.alive = False
         self._leading = asyncio.Event()
         self.triggers = {
-            control_id: _trigger_of(control_id, control.schedule)
+            control_id: CronTrigger.from_crontab(control.schedule, timezone=UTC)
             for control_id, control in engine.configuration.settings.controls.items()
             if control.schedule is not None
         }
@@ -84,11 +67,6 @@ class Schedule:
         """Whether this process is the one that starts controls."""
         return self._leading.is_set()
 
-    def due(self) -> list[Due]:
-        """List when each control is next due."""
-        now = self._clock()
-        return [Due(name, t.get_next_fire_time(None, now)) for name, t in self.triggers.items()]
-
     async def serve(self, stop: asyncio.Event) -> None:
         """Lead or wait to lead until told to stop; then let what runs end."""
         self.scheduler.start()
@@ -96,7 +74,7 @@ class Schedule:
         try:
             while not stop.is_set():
                 try:
-                    async with self._engine.store.connect() as conn:
+                    async with self.engine.store.connect() as conn:
                         await self._serve_over(conn, stop)
                 except (TieoutError, *DATABASE_ERRORS, TimeoutError) as error:
                     _log.warning("The scheduler lost the store: %s", error)
@@ -117,9 +95,7 @@ class Schedule:
                     _log.info("This process now runs the scheduled controls.")
                     await self._catch_up(conn)
                 await pause(stop, self._lead_s)
-            self.leads = (
-                False  # before what waits for a slot starts; the lock is held until the end
-            )
+            self._leading.clear()  # what waits for a slot stays out; the lock is held to the end
             await self._rest()
         finally:
             self._leading.clear()
@@ -134,7 +110,7 @@ class Schedule:
             async with self._slots:
                 if not self._leading.is_set():
                     return False
-                run = await self._engine.run(
+                run = await self.engine.run(
                     control_id, self._clock(), None, trigger="schedule", actor="scheduler"
                 )
         except (TieoutError, *DATABASE_ERRORS) as error:
@@ -171,61 +147,6 @@ async def pause(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(stop.wait(), seconds)
     except TimeoutError:
         return
-
-
-def trigger(schedule: str) -> BaseTrigger:
-    """Read a cron expression as cron does: Sunday is 0 and 7; a day of either kind is enough.
-
-    APScheduler counts from Monday, and wants both the day of the month and of the week to fit.
-
-    Raises:
-        ValueError: it is none.
-    """
-    fields = schedule.split()
-    if len(fields) != _FIELDS:
-        raise ValueError(f"a cron expression has {_FIELDS} fields, not {len(fields)}")
-    *start, day, month, weekday = fields
-    weekday = _weekdays(weekday.lower())
-    if day.startswith("*") or weekday == "*":
-        return _cron(*start, day, month, weekday)
-    return OrTrigger([_cron(*start, day, month, "*"), _cron(*start, "*", month, weekday)])
-
-
-def _cron(*fields: str) -> BaseTrigger:
-    return CronTrigger.from_crontab(" ".join(fields), timezone=UTC)
-
-
-def _weekdays(field: str) -> str:
-    """Spell the days of the week out: `1-5` is mon,tue,wed,thu,fri and not tue to sat."""
-    if field == "*":
-        return field
-    days: set[int] = set()
-    for part in field.split(","):
-        span, _, step = part.partition("/")
-        first, dash, last = ("0", "-", "6") if span == "*" else span.partition("-")
-        start = _weekday(first)
-        end = _weekday(last) if dash else 6 if step else start
-        if end < start and dash:
-            end += len(_DAYS)
-        days.update(d % len(_DAYS) for d in range(start, end + 1, int(step or 1)))
-    return ",".join(_DAYS[d] for d in sorted(days))
-
-
-def _weekday(text: str) -> int:
-    number = _DAYS.index(text) if text in _DAYS else int(text)
-    if not 0 <= number <= len(_DAYS):
-        raise ValueError(f"there is no day {text} of the week")
-    return number
-
-
-def _trigger_of(control_id: str, schedule: str) -> BaseTrigger:
-    try:
-        return trigger(schedule)
-    except ValueError as error:
-        raise Misconfigured(
-            f"controls.{control_id}.schedule: '{schedule}' is no cron expression ({error}). "
-            "Write five fields, UTC: minute, hour, day, month, day of the week, e.g. 0 6 * * *."
-        ) from None
 
 
 def _last_due(trigger: BaseTrigger, now: datetime) -> datetime | None:

@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 CLOSES = time(18)
-"""The cut-off of a business day, local time: what comes later counts for the next one."""
+"""The cut-off of a business day, local time: what comes later counts as the next day."""
 
 _SATURDAY = 5
 
@@ -37,14 +37,17 @@ class Calendar:
         return day
 
     def basis_day(self, instant: datetime) -> date:
-        """Return the business day that `instant` counts for."""
+        """Return the day that `instant` counts for: the next one after the cut-off, open or not."""
         local = instant.astimezone(self.zone)
-        if self.is_open(local.date()) and local.time() <= CLOSES:
-            return local.date()
-        return self.after(local.date())
+        return local.date() + timedelta(local.time() > CLOSES)
+
+    def working_day(self, instant: datetime) -> date:
+        """Return the business day on which what arrives at `instant` is worked on."""
+        day = self.basis_day(instant)
+        return day if self.is_open(day) else self.after(day)
 
     def due(self, basis: datetime, n: int) -> datetime:
-        """Return the close of business of the n-th business day after that of `basis`."""
+        """Return the close of business of the n-th business day after the day of `basis`."""
         return self.at(self.after(self.basis_day(basis), n), CLOSES)
 
     def at(self, day: date, clock: time, seconds: int = 0) -> datetime:

@@ -76,7 +76,7 @@ class Diary:
 
     def interface_run(self, instant: datetime) -> datetime:
         """Return when the next evening run of the interface posts what is there at `instant`."""
-        day = self.calendar.basis_day(instant)
+        day = self.calendar.working_day(instant)
         return self.calendar.at(day, _INTERFACE_RUNS, self.rng.randrange(_HOUR // 2))
 
     def payment(self, posted: datetime) -> Payment:
@@ -296,7 +296,7 @@ def approved_last_minute(diary: Diary) -> Timeline:
 def posted_last_minute(diary: Diary) -> Timeline:
     """Approve just before the cut-off, post just before the deadline."""
     actions = _approved(diary, EARLY, date(2026, 1, 19))
-    day = diary.calendar.basis_day(actions[-1].at)
+    day = diary.calendar.working_day(actions[-1].at)
     final = diary.calendar.at(day, time(17, 50), diary.rng.randrange(600))
     due = diary.calendar.due(final, POSTING_DAYS)
     posted = due - timedelta(seconds=diary.rng.randint(1, 240))

@@ -39,7 +39,8 @@ def digest(*fields: str) -> bytes:
 
     so that no two lists of fields look alike. What is hashed so, and with which fields:
 
-        content id    "document", kind, scope, value (of the document's own name, normalised)
+        content id    "document", kind, scope, value (of the document's own name, normalised); see
+                      `content_id` for what else is in it
         event id      "event", namespace, native key, rule, and the text of each discriminator in the
                       mapping's order; one that is empty is the empty text
     """

@@ -295,7 +295,7 @@ class _Correlation:
         )
         await self._steps()
         await ingest.note_suspended(
-            self.conn, set(label_of.values()) & self.grown, correlate.COMPONENT_DOCUMENTS_MAX
+            self.conn, self.grown, correlate.COMPONENT_DOCUMENTS_MAX
         )
 
     async def _steps(self) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from datetime import datetime, timedelta
 
-from collector.clock import Clock
+from collector.clock import Clock, stopwatch
 from collector.errors import TieoutError
 from collector.pipeline.completeness import Coverage, coverage
 from collector.pipeline.export import receiver
@@ -31,6 +31,8 @@ from collector.telemetry.push import push
 
 REFRESH_S = 60
 """A summary older than this is made anew, in the background, when somebody scrapes."""
+REST_FACTOR = 10
+"""But the store rests this many times as long as the last one took: it has other work."""
 FIRST_WAIT_S = 5.0
 """How long the first scrape waits for the first summary: half of Prometheus's default time limit."""
 
@@ -47,6 +49,7 @@ class Meter:
         self._clock = clock
         self._summary = Measurement()
         self._summed_at: datetime | None = None
+        self._rest = timedelta(seconds=REFRESH_S)
         self._refreshing: asyncio.Task[None] | None = None
 
     async def measure(self) -> Measurement:
@@ -56,7 +59,7 @@ class Meter:
             NotConnected: the store cannot be reached.
         """
         now = self._clock()
-        if self._summed_at is None or now - self._summed_at > timedelta(seconds=REFRESH_S):
+        if self._summed_at is None or now - self._summed_at > self._rest:
             self._refresh()
         if self._summed_at is None and self._refreshing is not None:
             await asyncio.wait([self._refreshing], timeout=FIRST_WAIT_S)
@@ -98,7 +101,7 @@ class Meter:
 
     async def _sum_up(self) -> None:
         """Make the summary; where that fails the last one stays, and its age tells."""
-        now = self._clock()
+        now, took_s = self._clock(), stopwatch()
         try:
             async with self._store.connect() as conn:
                 summary = await _flows(conn, self._configuration, now)
@@ -107,6 +110,7 @@ class Meter:
             _log.warning("The summary of the flows could not be made: %s", error)
             return
         self._summary, self._summed_at = summary, now
+        self._rest = timedelta(seconds=max(REFRESH_S, REST_FACTOR * took_s()))
 
 
 async def measure(store: Store, configuration: Configuration, now: datetime) -> Measurement:

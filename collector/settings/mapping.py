@@ -12,7 +12,7 @@ A value that is absent, blank or one of the mapping's `nulls` is empty.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
@@ -35,7 +35,7 @@ TEXT_FIELDS = ("counterparty", "actor", "status", "reason_code", "message")
 
 _FIELDS_OF_TEMPLATE = re.compile(r"\{([^{}]+)\}")
 _IN_UTC = ("epoch_s", "epoch_ms", "odata")
-_SAMPLE = datetime(2011, 12, 30, 21, 43, 56)  # noqa: DTZ001 -- only its digits matter
+_SAMPLE = datetime(2011, 12, 30, 21, 43, 56, tzinfo=UTC)
 
 
 def _readable(expr: str) -> str:

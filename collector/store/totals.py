@@ -107,3 +107,13 @@ async def last_recorded(conn: Connection, otherwise: datetime) -> datetime:
     """Return the time of the last commit: what "as known now" means, and can be repeated."""
     found: datetime | None = await conn.fetchval("SELECT max(recorded_at) FROM tieout.commit_log")
     return found or otherwise
+
+
+async def transactions(conn: Connection) -> int:
+    """Count the transactions."""
+    return int(
+        await conn.fetchval(
+            "SELECT count(DISTINCT component) FROM tieout.membership("
+            " (SELECT coalesce(max(seq), 0) FROM tieout.commit_log))"
+        )
+    )

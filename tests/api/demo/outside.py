@@ -176,11 +176,9 @@ class Rules:
         zone, holidays = ZoneInfo(calendar["timezone"]), set(calendar["holidays"])
         closes = time.fromisoformat(calendar["closes"])
         local = basis.astimezone(zone)
-        span = [local.date() + timedelta(i) for i in range(60)]
-        span = [d for d in span if d.weekday() < 5 and d not in holidays]
-        if span[0] == local.date() and local.time() > closes:
-            span = span[1:]
-        day: date = span[n]
+        start = local.date() + timedelta(local.time() > closes)
+        span = [start + timedelta(i) for i in range(1, 60)]
+        day: date = [d for d in span if d.weekday() < 5 and d not in holidays][n - 1]
         return datetime.combine(day, closes, zone)
 
     def judge(self, case: Case) -> dict[str, str]:

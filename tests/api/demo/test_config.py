@@ -11,14 +11,15 @@ import yaml
 from lxml import etree
 
 from api.demo import Truth
-from collector.connector import Reader, Record, Spec
+from collector.connector import Record
 from collector.model.event import Event
 from collector.model.reference import IDENTITY, Name
 from collector.pipeline.mapping import CompiledMapping
 from collector.settings.definitions import Flow, Settings
 from collector.settings.load import examine
-from collector.settings.mapping import Definition, Mapping
-from connectors.files.options import FilesOptions
+from collector.settings.mapping import Mapping
+from connectors.registry import CONNECTORS
+from control_checks.registry import CHECKS
 from tests.api.demo.outside import T, changes, rows, statements, text
 
 
@@ -85,13 +86,9 @@ def test_the_settings_declare_each_stream_with_its_own_count(
     assert set(settings.entities) == {"DE10", "JP10"}
 
 
-def test_the_configuration_loads_without_a_problem(folder: Path, truth: Truth) -> None:
-    def never(_options: object, _folder: Path) -> Reader:
-        raise AssertionError("loading opens nothing")
-
-    spec = Spec("files", "Files", FilesOptions, never)
-    checks = dict.fromkeys(truth.controls, Definition)
-    _, problems = examine(folder / "tieout.yaml", {"files": spec}, checks)
+def test_the_configuration_loads_without_a_problem(folder: Path) -> None:
+    parameters = {name: check.parameters for name, check in CHECKS.items()}
+    _, problems = examine(folder / "tieout.yaml", CONNECTORS, parameters)
     assert problems == []
 
 

@@ -100,7 +100,7 @@ def test_without_a_rule_surplus_decimals_are_refused_however_far_behind(number: 
     [
         "", " ", "-", "NaN", "sNaN", "-NaN", "nan", "Infinity", "-inf", "1e400", "1e99999999999999",
         "92233720368547758.08", "9" * 101, "1_000", "１２", "٣", "1,5", "0x10", "12 EUR", "1e", "--1",
-        Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), 10**5000,
+        Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), 10**400,
     ],
 )  # fmt: skip
 def test_what_is_no_amount_is_refused(number: str | int | Decimal, rounding: str | None) -> None:

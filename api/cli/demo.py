@@ -1,0 +1,220 @@
+"""`tieout demo`: one company's money followed across four systems, its broken cases named."""
+
+import asyncio
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from api.cli.control import run_controls
+from api.cli.flow import flow_counts, show_counts
+from api.cli.root import JSON, Invocation, Style, err, example, out, print_json
+from api.demo import Truth, create
+from api.service import API_KEY_FILE, serve
+from api.wiring import Application, opened, read_configuration
+from collector.clock import stopwatch
+from collector.model.control import Run
+from collector.pipeline.collect import Tally
+from collector.store import overview, totals
+from collector.store.embedded import default_data_dir
+from control_checks.runner import VERDICT_WORDS
+
+FLOW = "expense-to-reimbursement"
+DEFAULT_SEED = 7
+TRACES_SHOWN = 3
+
+
+@click.command(epilog=example("tieout demo", "tieout demo --no-serve --json", "tieout demo --seed 42"))
+@click.option("--seed", default=DEFAULT_SEED, show_default=True, help="Another seed, another company.")
+@click.option("--no-serve", is_flag=True, help="End after the tables instead of serving the API.")
+@JSON
+@click.pass_obj
+def demo(invocation: Invocation, seed: int, *, no_serve: bool, as_json: bool) -> None:
+    """Make a small company with known defects, read its four systems, and see what is found.
+
+    It has a data folder of its own beside the usual one, and is safe to repeat.
+    """
+    elapsed = stopwatch()
+    folder = invocation.data_dir or default_data_dir().with_name("tieout-demo")
+    with err.status("making the company: 2,000 claims in four systems"):
+        truth = create(folder / f"company-{seed}", seed)
+    configuration = read_configuration(folder / f"company-{seed}" / "tieout.yaml")
+    with opened(configuration, folder / f"store-{seed}") as app:
+        asyncio.run(_demo(app, truth, elapsed, no_serve=no_serve, as_json=as_json))
+
+
+async def _demo(
+    app: Application, truth: Truth, elapsed: Any, *, no_serve: bool, as_json: bool  # noqa: ANN401 -- a stopwatch
+) -> None:
+    await app.prepare()
+    as_of = datetime.fromisoformat(truth.status_time)
+    tallies = await _read(app, truth)
+    if not as_json:
+        _show_read(app, tallies)
+        show_counts(await flow_counts(app, FLOW, as_of, None))
+    runs = await run_controls(app, list(app.configuration.settings.controls), as_of, None)
+    async with app.store.connect() as conn:
+        content = await overview.server(conn)
+        transactions = await totals.transactions(conn)
+    document = {
+        "defects": defects(truth, runs),
+        "lookalikes": lookalikes(truth, runs),
+        "events": content["events"],
+        "transactions": transactions,
+        "seconds": round(elapsed(), 1),
+    }
+    if as_json:
+        print_json(document)
+    else:
+        _show_verdicts(runs)
+        _show_found(document)
+        _show_traces(app, truth)
+    if not no_serve:
+        await _serve(app)
+
+
+async def _read(app: Application, truth: Truth) -> list[Tally]:
+    tallies = []
+    columns = (
+        TextColumn("{task.description:24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        async with app.store.connect() as conn:
+            for source in app.sources():
+                name = f"{source.source}/{source.stream}"
+                task = progress.add_task(name, total=truth.records.get(name))
+                tallies.append(
+                    await app.collector(conn).sync(
+                        source,
+                        lambda _part, n, _size, task=task: progress.update(task, completed=n),  # type: ignore[misc]
+                    )
+                )
+    return tallies
+
+
+def _show_read(app: Application, tallies: list[Tally]) -> None:
+    out.print(f"{app.configuration.folder}", style="dim", markup=False)
+    for t in tallies:
+        news = f"{t.accepted:,} new" if t.accepted else "nothing new: read before"
+        out.print(f"  {t.source}/{t.stream}: {t.read:,} records read, {news}")
+    out.print()
+
+
+def defects(truth: Truth, runs: list[Run]) -> list[dict[str, Any]]:
+    """Hold exceptions against planted defects: per class, found and false alarms of its control.
+
+    A false alarm is an exception about a claim that nothing was planted in. A claim that was never
+    posted is rightly reported as unpaid too: its exposure belongs to the first control.
+    """
+    owner = {number: fate.control for number, fate in truth.claims.items()}
+    found = []
+    for run in runs:
+        check = str(run.definition["check"])
+        numbers = [e.number for e in run.exceptions]
+        planted = {n for n, control in owner.items() if control == check}
+        found.append(
+            {
+                "class": check,
+                "control": run.control,
+                "planted": len(planted),
+                "found": len(planted & set(numbers)),
+                "false": sum(owner.get(n) is None for n in numbers),
+            }
+        )
+    return found
+
+
+def lookalikes(truth: Truth, runs: list[Run]) -> list[dict[str, Any]]:
+    """Count, per class of innocent look-alikes, how many were planted and how many gave alarm."""
+    alarmed = {e.number for run in runs for e in run.exceptions}
+    planted: Counter[str] = Counter()
+    alarms: Counter[str] = Counter()
+    for number, fate in truth.claims.items():
+        if fate.control is None and fate.label != "ordinary":
+            planted[fate.label] += 1
+            alarms[fate.label] += number in alarmed
+    return [{"class": c, "planted": n, "alarms": alarms[c]} for c, n in sorted(planted.items())]
+
+
+def _show_verdicts(runs: list[Run]) -> None:
+    table = Table(title="Verdicts", title_justify="left", box=None, header_style="bold")
+    for column in ("control", "verdict", "complete", "in scope", "ok", "pending"):
+        table.add_column(column)
+    for run in runs:
+        words = VERDICT_WORDS[run.verdict]
+        if run.exceptions:
+            words += f" ({len(run.exceptions)})"
+        p = run.population
+        counts = (f"{p.get(k, 0):,}" for k in ("in_scope", "ok", "pending"))
+        table.add_row(
+            run.control,
+            f"[{Style.VERDICT[run.verdict]}]{words}[/]",
+            "yes" if run.complete else "no",
+            *counts,
+        )
+    out.print(table)
+    for run in runs:
+        for gap in run.gaps:
+            out.print(f"  gap: {gap['sentence']}", markup=False, style="magenta")
+
+
+def _show_found(document: dict[str, Any]) -> None:
+    table = Table(title="Found against planted", title_justify="left", box=None, header_style="bold")
+    for column in ("class", "planted", "found", "false alarms"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for d in document["defects"]:
+        table.add_row(d["class"], str(d["planted"]), str(d["found"]), str(d["false"]))
+    for d in document["lookalikes"]:
+        table.add_row(f"[dim]innocent: {d['class']}[/dim]", str(d["planted"]), "", str(d["alarms"]))
+    out.print(table)
+    out.print(
+        f"{document['events']:,} events, {document['transactions']:,} transactions, "
+        f"{document['seconds']} s\n"
+    )
+
+
+def _show_traces(app: Application, truth: Truth) -> None:
+    out.print("Three stories worth a look:", style="bold")
+    shown: set[str | None] = {None}
+    for number, fate in truth.claims.items():
+        if fate.control not in shown and len(shown) <= TRACES_SHOWN:
+            shown.add(fate.control)
+            out.print(f"  {_command(app)} trace {number}   # {fate.label}, {fate.kind}")
+    out.print()
+
+
+def _command(app: Application) -> str:
+    assert app.store.data_dir is not None  # noqa: S101 -- the demo is always embedded
+    return f"tieout --config {_short(app.configuration.path)} --data-dir {_short(app.store.data_dir)}"
+
+
+def _short(path: Path) -> str:
+    try:
+        return f"~/{path.resolve().relative_to(Path.home())}"
+    except ValueError:
+        return str(path)
+
+
+async def _serve(app: Application) -> None:
+    assert app.store.data_dir is not None  # noqa: S101 -- the demo is always embedded
+    key = app.store.data_dir / API_KEY_FILE
+    api = app.configuration.settings.api
+
+    def ready(host: str, port: int) -> None:
+        out.print("Ask over HTTP (Ctrl-C ends):", style="bold")
+        out.print(
+            f'  curl -H "Authorization: Bearer $(cat {key})" http://{host}:{port}/v1/controls\n',
+            markup=False,
+        )
+
+    await serve(app, host=api.host, port=api.port, on_ready=ready)
+
+
+COMMANDS = (demo,)

@@ -1,0 +1,31 @@
+"""One transaction by the id of any of its documents."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from api.context import Instant, With, answer
+from api.errors import not_found
+from api.paging import Parameters
+from api.present import story_document
+
+router = APIRouter(prefix="/v1/transactions", tags=["transactions"])
+
+
+class AsOf(Parameters):
+    """As of when."""
+
+    as_of: Instant | None = None
+
+
+@router.get("/{document}", summary="One transaction")
+async def transaction(document: UUID, wanted: Annotated[AsOf, Query()], context: With) -> Response:
+    """Tell a transaction: its own id or that of any of its documents finds it, after a merge as well."""
+    async with context.pool.connect() as conn:
+        story = await context.stories.tell(conn, document.hex, wanted.as_of or context.now())
+    for found in story_document(story)["transactions"]:
+        if any(d["id"] == document.hex for d in found["documents"]):
+            return answer(found)
+    raise not_found(f"There is no document {document.hex}.")

@@ -1,0 +1,221 @@
+"""All of `tieout run` in one process: tail the sources, run the schedules, answer the API.
+
+The HTTP server comes first, so that `/healthz` and `/readyz` tell the truth from the start; what needs
+the store begins when the store answers. A stop ends each batch and run under way, in bounded time.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import NamedTuple
+
+import uvicorn
+from typing_extensions import override
+
+from api.app import create_app
+from api.auth import Keys, configured_keys, own_key
+from api.tail import POLL_S, Tail
+from api.wiring import Application
+from collector.errors import Misconfigured, NotConnected, Permanent, TieoutError, Transient
+from collector.pipeline.export import export_finished
+from collector.store.embedded import default_data_dir
+from collector.store.session import DATABASE_ERRORS
+from control_checks.schedule import Schedule, pause
+
+STOP_S_MAX = 20.0
+"""A batch or run that takes longer to end is rolled back; the next start takes it up again."""
+REQUESTS_S_MAX = 5
+"""How long requests under way may take to end at a stop."""
+BEGIN_S, BEGIN_S_MAX = 0.5, 30.0
+"""From one attempt to begin to the next: doubled each time, up to."""
+EXPORT_S = 10.0
+BACKLOG = 512
+
+_log = logging.getLogger(__name__)
+
+
+class Listening(NamedTuple):
+    """Where the API is, and in which file its key lies; None where keys are configured."""
+
+    url: str
+    key_file: Path | None
+
+
+Announce = Callable[[Listening], None]
+
+
+async def serve(
+    application: Application,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    poll_s: float = POLL_S,
+    announce: Announce | None = None,
+) -> None:
+    """Run everything until SIGTERM or Ctrl-C; return when all is stopped.
+
+    Raises:
+        Misconfigured: the address is taken, a key or schedule is wrong, the schema is not current.
+    """
+    api = application.configuration.settings.api
+    service = _Service(application, poll_s)
+    keys, key_file = _keys(application)
+    app = create_app(application, service.schedule.engine, Keys(keys), service.checks())
+    wanted = host or api.host, api.port if port is None else port
+    with closing(_listen(*wanted)) as listener, _signals(service.stop):
+        (announce or _announce)(Listening(_url(listener), key_file))
+        server = _Server(
+            uvicorn.Config(
+                app,
+                lifespan="on",
+                log_config=None,
+                access_log=False,  # queries hold business keys
+                server_header=False,
+                timeout_graceful_shutdown=REQUESTS_S_MAX,
+            )
+        )
+        await service.run(server, listener)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the service."""
+
+    @contextmanager
+    @override
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Service:
+    """The parts that run side by side, begun and stopped together."""
+
+    def __init__(self, application: Application, poll_s: float) -> None:
+        self._application = application
+        self.stop = asyncio.Event()
+        self.schedule = Schedule(application.engine(), application.clock)
+        self._tail = Tail(application, poll_s)
+
+    def checks(self) -> dict[str, Callable[[], str | None]]:
+        """Return what readiness asks of the parts."""
+        return {
+            "scheduler": lambda: None if self.schedule.alive else "The scheduler does not run.",
+            "collection": lambda: (
+                "The last attempt to read a stream failed; the log names it."
+                if self._tail.failing
+                else None
+            ),
+        }
+
+    async def run(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        """Run until told to stop, or until a part ends that should not."""
+        stopped = asyncio.create_task(self.stop.wait())
+        parts = {
+            asyncio.create_task(server.serve([listener]), name="http"),
+            asyncio.create_task(self._work(), name="work"),
+        }
+        await asyncio.wait({stopped, *parts}, return_when=asyncio.FIRST_COMPLETED)
+        early = [part for part in parts if part.done()] if not self.stop.is_set() else []
+        self.stop.set()
+        server.should_exit = True
+        _, late = await asyncio.wait(parts, timeout=STOP_S_MAX)
+        for part in late:
+            _log.warning("The %s part did not end in time and is broken off.", part.get_name())
+            part.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
+        for part in parts - late:
+            part.result()
+        if early:
+            raise Permanent(f"The {early[0].get_name()} part ended by itself; the log says why.")
+
+    async def _work(self) -> None:
+        """Begin as soon as the store answers; then tail, schedule and keep house."""
+        await self._begin()
+        if self.stop.is_set():
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._tail.serve(self.stop))
+                group.create_task(self.schedule.serve(self.stop))
+                group.create_task(self._export())
+        except* TieoutError as errors:
+            raise errors.exceptions[0] from None
+
+    async def _begin(self) -> None:
+        wait_s = BEGIN_S
+        while not self.stop.is_set():
+            try:
+                await self._application.prepare()
+            except (NotConnected, Transient, *DATABASE_ERRORS) as error:
+                _log.warning("%s Trying again in %.0f s.", error, wait_s)
+                await pause(self.stop, wait_s)
+                wait_s = min(2 * wait_s, BEGIN_S_MAX)
+            else:
+                return
+
+    async def _export(self) -> None:
+        """Tell finished transactions to the OTLP receiver, where one is configured."""
+        store, configuration = self._application.store, self._application.configuration
+        if configuration.settings.telemetry.otlp_endpoint is None:
+            return
+        while not self.stop.is_set():
+            try:
+                await export_finished(store, configuration, self._application.clock)
+            except (TieoutError, *DATABASE_ERRORS, TimeoutError) as error:
+                _log.warning("Traces could not be exported: %s", error)
+            await pause(self.stop, EXPORT_S)
+
+
+def _keys(application: Application) -> tuple[list[str], Path | None]:
+    """Return the configured keys; without any, the one of the data folder and its file."""
+    keys = configured_keys(application.configuration)
+    if keys:
+        return keys, None
+    key, path = own_key(application.store.data_dir or default_data_dir())
+    return [key], path
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise Misconfigured(
+            f"Cannot listen on {host}, port {port}: {error.strerror}. "
+            "Choose another with --host and --port, or `api.host` and `api.port`; port 0 is any."
+        ) from error
+    if not ip_address(listener.getsockname()[0]).is_loopback:
+        _log.warning("The API listens beyond this machine, without TLS: put a TLS proxy before it.")
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _announce(listening: Listening) -> None:
+    key = f" The API key is in {listening.key_file}" if listening.key_file else ""
+    sys.stderr.write(f"Tieout listens on {listening.url}{key}\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """Have SIGTERM and SIGINT ask for a stop, and give them back afterwards."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)

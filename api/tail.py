@@ -1,0 +1,100 @@
+"""Follow every stream: read to its present end, wait, read on; one that fails stops no other."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+
+from api.wiring import Application
+from collector.connector import Chunk, Cursor, Part, Reader
+from collector.errors import TieoutError
+from collector.pipeline.collect import Source
+from collector.store.pool import Pool, pooled
+from collector.store.session import DATABASE_ERRORS
+from control_checks.schedule import pause
+
+POLL_S = 1.0
+"""From the end of a pass to the next one of the same stream."""
+BACKOFF_S_MAX = 60.0
+CONNECTIONS_MAX = 8
+"""More streams than these take turns."""
+
+_log = logging.getLogger(__name__)
+
+
+class Tail:
+    """Follows all streams of a configuration. `failing` names those whose last pass failed."""
+
+    def __init__(self, application: Application, poll_s: float = POLL_S) -> None:
+        self._application = application
+        self._poll_s = poll_s
+        self.failing: set[str] = set()
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Follow until told to stop; the batch under way is committed first."""
+        sources = self._application.sources()
+        size = max(1, min(len(sources), CONNECTIONS_MAX))
+        async with pooled(self._application.store, size) as pool, asyncio.TaskGroup() as group:
+            for source in sources:
+                group.create_task(self._follow(source, pool, stop))
+
+    async def _follow(self, source: Source, pool: Pool, stop: asyncio.Event) -> None:
+        name = f"{source.source}/{source.stream}"
+        failures, said = 0, ""
+        while not stop.is_set():
+            try:
+                trouble, remarks = await self._once(source, pool, stop)
+            except Exception as error:  # noqa: BLE001 -- a defect of one stream's code must not end the others
+                _log.exception("Reading %s failed.", name)
+                trouble = remarks = repr(error)
+            if remarks and remarks != said:
+                _log.warning("%s: %s", name, remarks)
+            said = remarks
+            failures = failures + 1 if trouble else 0
+            (self.failing.add if trouble else self.failing.discard)(name)
+            await pause(stop, min(self._poll_s * 2 ** min(failures, 16), BACKOFF_S_MAX))
+
+    async def _once(self, source: Source, pool: Pool, stop: asyncio.Event) -> tuple[str, str]:
+        """Read a stream to its present end; return why that failed, and all that is worth saying."""
+        reader = _Witness(source.reader)
+
+        def progress(_part: str, _records: int, _size: int | None) -> None:
+            if stop.is_set():
+                raise _Stopped
+
+        try:
+            async with pool.connect() as conn:
+                collector = self._application.collector(conn)
+                tally = await collector.sync(source._replace(reader=reader), progress)
+        except _Stopped:
+            return "", ""
+        except (TieoutError, *DATABASE_ERRORS) as error:
+            return str(error), str(error)
+        return reader.error, " ".join(tally.remarks)
+
+
+class _Stopped(Exception):
+    """Raised between two batches to end a pass."""
+
+
+class _Witness:
+    """A reader that remembers what its source refused; the pipeline only remarks on it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.error = ""
+
+    def parts(self, known: Mapping[str, Cursor]) -> list[Part]:
+        """List what can be read now."""
+        try:
+            return self._reader.parts(known)
+        except TieoutError as error:
+            self.error = str(error)
+            raise
+
+    def read(self, part: Part, cursor: Cursor | None) -> Iterator[Chunk]:
+        """Read a part on."""
+        try:
+            yield from self._reader.read(part, cursor)
+        except TieoutError as error:
+            self.error = str(error)
+            raise

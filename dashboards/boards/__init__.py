@@ -1,0 +1,1 @@
+"""The boards: one module each, and its JSON beside it."""

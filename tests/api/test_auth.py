@@ -1,0 +1,136 @@
+import hmac
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.auth import KEY_FILE, OPEN, Guard, Keys, configured_keys, own_key
+from api.routes import ROUTERS
+from api.wiring import read_configuration
+from collector.errors import Misconfigured
+from tests.api.till import KEY, SECOND_KEY, Served, write
+
+PATHS = sorted(
+    {getattr(route, "path", "") for router in ROUTERS for route in router.routes}
+    | {"/docs", "/openapi.json", "/nowhere", "/healthz/", "//healthz", "/%68ealthz/.."}
+)
+
+
+async def ask(api: Served, path: str, headers: dict[str, str]) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=api.url) as client:
+        return await client.get(path, headers=headers)
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_only_health_answers_without_a_key(api: Served, path: str) -> None:
+    found = await ask(api, path, {})
+    if path in OPEN:
+        assert found.status_code == 200
+    else:
+        assert found.status_code == 401
+        assert found.headers["content-type"] == "application/problem+json"
+        assert found.headers["www-authenticate"] == 'Bearer realm="tieout"'
+        assert found.json()["type"] == "urn:tieout:problem:no-key"
+
+
+@pytest.mark.parametrize("key", [KEY, SECOND_KEY])
+@pytest.mark.parametrize(
+    "form", ["Authorization: Bearer {}", "authorization: bEARER {}", "X-API-Key: {}"]
+)
+async def test_every_key_opens_in_either_header(api: Served, key: str, form: str) -> None:
+    name, _, value = form.format(key).partition(": ")
+    assert (await ask(api, "/v1/controls", {name: value})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {KEY}x"},
+        {"Authorization": f"Bearer {KEY[:-1]}"},
+        {"Authorization": f"Basic {KEY}"},
+        {"Authorization": KEY},
+        {"Authorization": "Bearer"},
+        {"X-API-Key": KEY.upper()},
+        {"X-API-Key": ""},
+        {"Authorization": "Bearer wrong", "X-API-Key": KEY},
+        {"Cookie": f"X-API-Key={KEY}"},
+    ],
+)
+async def test_anything_else_does_not(api: Served, headers: dict[str, str]) -> None:
+    assert (await ask(api, "/v1/controls", headers)).status_code == 401
+
+
+async def test_a_key_in_the_query_is_none(api: Served) -> None:
+    assert (await ask(api, f"/v1/controls?api_key={KEY}", {})).status_code == 401
+
+
+def test_keys_are_compared_in_constant_time_and_all_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    honest = hmac.compare_digest
+
+    def witness(a: bytes, b: bytes) -> bool:
+        compared.append((a, b))
+        return honest(a, b)
+
+    monkeypatch.setattr(hmac, "compare_digest", witness)
+    assert Keys([KEY, SECOND_KEY, "third"]).admit(KEY.encode())
+    assert len(compared) == 3
+    assert all(len(a) == len(b) == 32 for a, b in compared)
+    assert not Keys([]).admit(b"")
+
+
+def test_keys_come_from_files_and_a_short_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.key").write_text(f"{KEY}\n")
+    (tmp_path / "b.key").write_text("tooshort")
+    path = write(tmp_path, more='api: {keys: ["${file:a.key}"]}\n')
+    assert configured_keys(read_configuration(path)) == [KEY]
+    path.write_text(path.read_text().replace("a.key", "b.key"))
+    with pytest.raises(Misconfigured, match=r"api.keys.0: the key is shorter than 16 characters"):
+        configured_keys(read_configuration(path))
+
+
+def test_a_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    key, path = own_key(tmp_path / "data")
+    assert (path.name, path.stat().st_mode & 0o777) == (KEY_FILE, 0o600)
+    assert len(key) >= 40
+    assert own_key(tmp_path / "data") == (key, path)
+    assert os.listdir(tmp_path / "data") == [KEY_FILE]  # noqa: PTH208 -- no draft is left
+    assert own_key(tmp_path / "other")[0] != key
+
+
+def test_a_key_file_that_is_open_linked_or_empty_is_refused(tmp_path: Path) -> None:
+    _, path = own_key(tmp_path)
+    path.chmod(0o640)
+    with pytest.raises(Misconfigured, match="is open to other users"):
+        own_key(tmp_path)
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").write_text(KEY)
+    with pytest.raises(Misconfigured, match="cannot be read or made"):
+        own_key(tmp_path)
+    path.unlink()
+    path.touch(0o600)
+    with pytest.raises(Misconfigured, match="holds no key"):
+        own_key(tmp_path)
+
+
+async def test_what_is_not_http_passes_the_guard_by() -> None:
+    seen: list[str] = []
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        assert isinstance(scope, dict)
+        seen.append(scope["type"])
+
+    await Guard(app, Keys([]))({"type": "lifespan"}, _never, _nowhere)
+    assert seen == ["lifespan"]
+
+
+async def _never() -> dict[str, object]:
+    raise AssertionError
+
+
+async def _nowhere(_message: object) -> None:
+    raise AssertionError

@@ -1,0 +1,288 @@
+import asyncio
+from asyncio.subprocess import PIPE
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from collector.clock import stopwatch
+from collector.pipeline.measure import Meter, measure
+from collector.settings.load import Configuration
+from collector.store import observed
+from collector.store.session import Store
+from collector.telemetry.metrics import (
+    BY_NAME,
+    CATALOGUE,
+    ENTITIES_MAX,
+    OTHER,
+    Measurement,
+    bounded,
+    render,
+)
+from control_checks.registry import CHECKS
+from control_checks.runner import Engine
+from tests.support import shop
+from tests.support.debian import require
+from tests.support.postgres import Database
+from tests.support.store import DatabaseStore, at, collect
+
+NOW = shop.NOW
+
+
+@pytest.fixture
+async def filled(database: Database, tmp_path: Path) -> tuple[Store, Configuration]:
+    store = DatabaseStore(database)
+    configuration, _ = await collect(store, shop.write(tmp_path), at(NOW - timedelta(hours=1)))
+    return store, configuration
+
+
+async def run(store: Store, configuration: Configuration, now: datetime) -> None:
+    engine = Engine(configuration, store, CHECKS, at(now))
+    await engine.run("late_payments", now, None, trigger="command", actor="test")
+
+
+def samples(text: str) -> Iterator[Sample]:
+    for family in text_string_to_metric_families(text):
+        yield from family.samples
+
+
+def value(text: str, metric: str, **labels: str) -> float | None:
+    found = [s.value for s in samples(text) if s.name == metric and s.labels == labels]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+async def test_every_metric_of_the_catalogue_is_exported_and_no_other(
+    filled: tuple[Store, Configuration],
+) -> None:
+    await run(*filled, NOW)
+    text = render(await measure(*filled, NOW))
+    families = {f.name: f for f in text_string_to_metric_families(text)}
+    expected = {m.name.removesuffix("_total") if m.kind == "counter" else m.name for m in CATALOGUE}
+    assert set(families) == expected
+    absent = {"tieout_control_last_pass_timestamp_seconds"}  # nothing has passed yet
+    assert {name for name, family in families.items() if not family.samples} == absent
+    for metric in CATALOGUE:
+        family = families[metric.name.removesuffix("_total")]
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(metric.labels), sample
+        assert family.documentation == metric.help
+
+
+async def test_an_empty_store_says_zero_of_everything_configured(
+    database: Database, tmp_path: Path
+) -> None:
+    store = DatabaseStore(database)
+    configuration, _ = await collect(store, shop.write(tmp_path), at(NOW))
+    erp = configuration.settings.sources["erp"]
+    stream = erp.streams["invoices"].model_copy(update={"complete": None})
+    silent = erp.model_copy(update={"streams": {"invoices": stream}})
+    empty = configuration._replace(
+        settings=configuration.settings.model_copy(
+            update={"sources": {"erp2": erp, "erp3": silent}}
+        )
+    )
+    text = render(await measure(store, empty, NOW))
+    for outcome in ("accepted", "duplicate", "quarantined", "unread"):
+        labels = {"source": "erp2", "stream": "invoices", "outcome": outcome}
+        assert value(text, "tieout_ingest_events_total", **labels) == 0
+    never = {"source": "erp2", "stream": "invoices"}
+    assert value(text, "tieout_ingest_lag_seconds", **never) is None
+    assert value(text, "tieout_coverage_ratio", **never, measure="count") == 0
+    assert value(text, "tieout_coverage_gap_records", **never, measure="count") == 12
+    silence = {"source": "erp3", "stream": "invoices"}
+    assert value(text, "tieout_ingest_watermark_timestamp_seconds", **silence) is None
+    assert value(text, "tieout_coverage_gap_records", **silence, measure="count") == 1
+    for control in ("late_payments", "never_run"):
+        for verdict in ("pass", "warn", "fail", "incomplete", "error", "skipped"):
+            labels = {"control": control, "verdict": verdict, "complete": "true"}
+            assert value(text, "tieout_control_runs_total", **labels) == 0
+    assert value(text, "tieout_control_exceptions", control="never_run", severity="high") == 0
+
+
+async def test_ingest_and_coverage_tell_what_became_of_the_records(
+    filled: tuple[Store, Configuration],
+) -> None:
+    text = render(await measure(*filled, NOW))
+    people = {"source": "hr", "stream": "people"}
+    counted = {
+        outcome: value(text, "tieout_ingest_events_total", **people, outcome=outcome)
+        for outcome in ("accepted", "duplicate", "quarantined", "unread")
+    }
+    assert counted == {"accepted": 1, "duplicate": 0, "quarantined": 1, "unread": 0}
+    assert value(text, "tieout_ingest_lag_seconds", **people) == pytest.approx(3600, abs=1e-3)
+    watermark = datetime.fromisoformat("2026-03-01T00:00:00Z").timestamp()
+    assert value(text, "tieout_ingest_watermark_timestamp_seconds", **people) == watermark
+    assert value(text, "tieout_coverage_ratio", **people, measure="count") == 1 / 2
+    assert value(text, "tieout_coverage_gap_records", **people, measure="count") == 1
+    payments = {"source": "bank", "stream": "payments"}
+    assert value(text, "tieout_ingest_watermark_timestamp_seconds", **payments) == watermark
+    assert value(text, "tieout_coverage_ratio", **payments, measure="count") is None
+    assert value(text, "tieout_coverage_gap_records", **payments, measure="count") == 0
+
+
+async def test_transactions_are_counted_where_they_wait_or_how_they_ended(
+    filled: tuple[Store, Configuration],
+) -> None:
+    text = render(await measure(*filled, NOW))
+    flow = {"flow": "invoices", "entity": "DE10"}
+    waiting = {
+        step: (
+            value(text, "tieout_transactions_in_flight", **flow, step=step),
+            value(text, "tieout_oldest_in_flight_seconds", **flow, step=step),
+        )
+        for step in ("received", "approved", "paid")
+    }
+    day = 86_400
+    assert waiting == {"received": (0, 0), "approved": (1, 24 * day), "paid": (2, 26 * day)}
+    ended = {
+        outcome: value(text, "tieout_transactions_completed_total", **flow, outcome=outcome)
+        for outcome in ("completed", "rejected")
+    }
+    assert ended == {"completed": 3, "rejected": 1}
+
+
+async def test_exceptions_stay_when_a_later_run_ends_in_an_error_and_their_age_counts_from_the_first(
+    filled: tuple[Store, Configuration],
+) -> None:
+    store, configuration = filled
+    await run(store, configuration, NOW)
+    await run(store, configuration, NOW + timedelta(days=3))
+    async with store.connect() as conn:
+        await conn.execute(
+            "INSERT INTO tieout.commit_log SELECT max(seq) + 1, max(recorded_at) + interval '1 s', 'x'"
+            " FROM tieout.commit_log"
+        )
+        await conn.execute(
+            "INSERT INTO tieout.control_run SELECT (SELECT max(seq) FROM tieout.commit_log), control,"
+            " 'ERROR', false, as_of, as_known, started_at, finished_at + interval '100 s', trigger,"
+            " actor, definition, parameters, rule_hash, code_hash, query, certificate, gaps, '{}',"
+            " notes, 'broken' FROM tieout.control_run ORDER BY seq DESC LIMIT 1"
+        )
+    text = render(await measure(store, configuration, NOW + timedelta(days=4)))
+    control = {"control": "late_payments"}
+    found = value(text, "tieout_control_exceptions", **control, severity="medium")
+    assert found is not None
+    assert found > 0
+    runs = "tieout_control_runs_total"
+    assert value(text, runs, **control, verdict="error", complete="false") == 1
+    last = value(text, "tieout_control_last_run_timestamp_seconds", **control)
+    assert last == (NOW + timedelta(days=3, seconds=100)).timestamp()
+    labels = {"severity": "medium", "entity": "DE10"}
+    aged = {
+        bucket: value(
+            text,
+            "tieout_exceptions_open",
+            **labels,
+            age_bucket=bucket,
+            **{"class": "late_payments"},
+        )
+        for bucket in ("0-1", "2-7", "8-30", ">30")
+    }
+    assert aged["2-7"]
+    assert sum(filter(None, aged.values())) == found
+
+
+async def test_a_run_that_takes_long_is_in_the_right_bucket(
+    filled: tuple[Store, Configuration],
+) -> None:
+    store, configuration = filled
+    clock = iter([NOW, NOW + timedelta(seconds=3), NOW + timedelta(seconds=3)])
+    engine = Engine(configuration, store, CHECKS, lambda: next(clock))
+    await engine.run("late_payments", NOW, None, trigger="command", actor="test")
+    text = render(await measure(store, configuration, NOW))
+    name = "tieout_control_run_duration_seconds"
+    under = {
+        s.labels["le"]: s.value
+        for s in samples(text)
+        if s.name == f"{name}_bucket" and s.labels["control"] == "late_payments"
+    }
+    assert under["1.0"] == 0
+    assert under["5.0"] == under["+Inf"] == 1
+    assert value(text, f"{name}_sum", control="late_payments") == 3
+    assert value(text, f"{name}_count", control="never_run") == 0
+
+
+async def test_no_number_of_a_transaction_or_document_is_a_label(
+    filled: tuple[Store, Configuration],
+) -> None:
+    await run(*filled, NOW)
+    text = render(await measure(*filled, NOW))
+    for invoice, _, _ in shop.INVOICES:
+        assert invoice not in text
+
+
+async def test_promtool_finds_nothing_to_say_about_the_exposition(
+    filled: tuple[Store, Configuration],
+) -> None:
+    await run(*filled, NOW)
+    promtool = await asyncio.create_subprocess_exec(
+        require("prometheus", binary="promtool"), "check", "metrics", stdin=PIPE, stdout=PIPE
+    )
+    said, _ = await promtool.communicate(render(await measure(*filled, NOW)).encode())
+    assert (promtool.returncode, said) == (0, b"")
+
+
+async def test_a_warm_meter_answers_fast_and_says_how_old_its_summary_is(
+    filled: tuple[Store, Configuration],
+) -> None:
+    store, configuration = filled
+    times = [NOW]
+    meter = Meter(store, configuration, lambda: times[-1])
+    first = render(await meter.measure())
+    assert value(first, "tieout_flow_state_age_seconds") == 0
+    times.append(NOW + timedelta(seconds=30))
+    elapsed_s = stopwatch()
+    second = render(await meter.measure())
+    assert elapsed_s() < 0.2
+    assert value(second, "tieout_flow_state_age_seconds") == 30
+    labels = {"flow": "invoices", "step": "paid", "entity": "DE10"}
+    assert value(second, "tieout_transactions_in_flight", **labels) == 2
+    await meter.close()
+
+
+async def test_a_summary_that_fails_leaves_the_last_one_and_its_age_grows(
+    filled: tuple[Store, Configuration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, configuration = filled
+    times = [NOW]
+    meter = Meter(store, configuration, lambda: times[-1])
+    await meter.measure()
+
+    async def fails(*_: object) -> list[observed.Waiting]:
+        raise TimeoutError
+
+    monkeypatch.setattr(observed, "waiting", fails)
+    text = ""
+    for minutes in (2, 4):
+        times.append(NOW + timedelta(minutes=minutes))
+        text = render(await meter.measure())
+    assert value(text, "tieout_flow_state_age_seconds") == 240
+    labels = {"flow": "invoices", "entity": "DE10", "outcome": "completed"}
+    assert value(text, "tieout_transactions_completed_total", **labels) == 3
+    await meter.close()
+
+
+def test_a_name_outside_the_catalogue_or_a_wrong_label_is_refused() -> None:
+    with pytest.raises(KeyError):
+        Measurement().set("tieout_unheard_of", 1)
+    with pytest.raises(ValueError, match="has the labels"):
+        Measurement().set("tieout_ingest_lag_seconds", 1, "erp")
+
+
+async def test_cases_of_entities_beyond_the_limit_are_counted_together(
+    filled: tuple[Store, Configuration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.pipeline.measure.bounded", lambda _: frozenset())
+    text = render(await measure(*filled, NOW))
+    labels = {"flow": "invoices", "step": "paid", "entity": OTHER}
+    assert value(text, "tieout_transactions_in_flight", **labels) == 2
+    assert value(text, "tieout_oldest_in_flight_seconds", **labels) == 26 * 86_400
+
+
+def test_entities_beyond_the_limit_have_no_label_of_their_own() -> None:
+    assert len(bounded(str(n) for n in range(1_000))) == ENTITIES_MAX
+    assert BY_NAME["tieout_transactions_in_flight"].labels == ("flow", "step", "entity")
