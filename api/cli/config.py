@@ -29,7 +29,9 @@ def config() -> None:
     """Check the configuration, or print its JSON Schema."""
 
 
-@config.command(epilog=example("tieout config check", "tieout --config other.yaml config check --json"))
+@config.command(
+    epilog=example("tieout config check", "tieout --config other.yaml config check --json")
+)
 @JSON
 @click.pass_obj
 def check(invocation: Invocation, *, as_json: bool) -> None:
@@ -92,13 +94,17 @@ def init(invocation: Invocation, files: tuple[Path, ...], *, from_: bool) -> Non
     )
     there = [name for name in wanted if (target.parent / name).exists()]
     if there:
-        raise Refused(f"{', '.join(there)} is there already; move it away, or name another --config.")
+        raise Refused(
+            f"{', '.join(there)} is there already; move it away, or name another --config."
+        )
     for name, text in wanted.items():
         path = target.parent / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         out.print(f"wrote {path}")
-    out.print("Next: tieout sync --dry-run --limit 5" if files else "Next: tieout sync && tieout status")
+    out.print(
+        "Next: tieout sync --dry-run --limit 5" if files else "Next: tieout sync && tieout status"
+    )
 
 
 COMMANDS = (init, config)

@@ -103,7 +103,7 @@ def list_(invocation: Invocation, *, as_json: bool) -> None:
 @AS_KNOWN
 @JSON
 @click.pass_obj
-def run(  # noqa: PLR0913 -- a command's options
+def run(
     invocation: Invocation,
     control_id: str | None,
     as_of: datetime,
@@ -140,9 +140,7 @@ async def run_controls(
     with Progress(*columns, console=err, transient=True) as progress:
         for name in wanted:
             task = progress.add_task(name, total=None)
-            found.append(
-                await engine.run(name, as_of, as_known, trigger="command", actor=actor())
-            )
+            found.append(await engine.run(name, as_of, as_known, trigger="command", actor=actor()))
             progress.remove_task(task)
     return found
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import click
+import msgspec
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -23,6 +24,7 @@ from api.cli.root import (
     out,
     print_json,
 )
+from api.present import stream_document
 from api.preview import preview
 from api.wiring import Application
 from collector import clock
@@ -114,54 +116,41 @@ def coverage_command(
     invocation: Invocation, as_of: datetime, as_known: datetime | None, *, as_json: bool
 ) -> None:
     """Show how completely each stream is known: totals, until when, on whose word, and the gaps."""
-    found = invocation.run(lambda app: _coverage(app, as_of, as_known or clock.now()))
+    known = as_known or clock.now()
+    found = invocation.run(lambda app: _coverage(app, as_of, known))
     if as_json:
-        print_json({"as_of": as_of, "streams": found})
+        print_json({"as_of": as_of, "as_known": known, "streams": found})
         return
     table = Table(box=None, header_style="bold")
-    for column in ("stream", "grade", "complete until", "declared", "known", "quarantined", "gaps"):
+    for column in (
+        "stream",
+        "grade",
+        "complete until",
+        "declared",
+        "accepted",
+        "quarantined",
+        "gaps",
+    ):
         table.add_column(column)
     for s in found:
         table.add_row(
-            s["stream"],
+            f"{s['source']}/{s['stream']}",
             s["grade"],
             str(s["watermark"] or "nobody says"),
-            "" if s["declared_records"] is None else f"{s['declared_records']:,}",
-            f"{s['known']:,}",
+            "" if s["declared"] is None else f"{s['declared']:,}",
+            f"{s['accepted']:,}",
             f"{s['quarantined']:,}",
             "; ".join(g["sentence"] for g in s["gaps"]) or "[green]none[/green]",
         )
     out.print(table)
 
 
-async def _coverage(
-    app: Application, as_of: datetime, as_known: datetime
-) -> list[dict[str, Any]]:
+async def _coverage(app: Application, as_of: datetime, as_known: datetime) -> list[dict[str, Any]]:
     async with app.store.connect() as conn:
         known = await totals.totals(conn, as_known)
-    streams = coverage(app.configuration.document(), known)
     return [
-        {
-            "stream": c.stream,
-            "grade": c.grade,
-            "covers_from": c.covers_from,
-            "watermark": c.watermark,
-            "declared_by": c.declared_by,
-            "declared_records": c.declared_records,
-            "known": c.totals.known if c.totals else 0,
-            "accepted": c.totals.accepted if c.totals else 0,
-            "duplicate": c.totals.duplicate if c.totals else 0,
-            "ignored": c.totals.ignored if c.totals else 0,
-            "quarantined": c.totals.quarantined if c.totals else 0,
-            "amounts": c.totals.amounts if c.totals else {},
-            "hash_total": c.totals.hash_total if c.totals else "0",
-            "last_read": c.totals.last_read if c.totals else None,
-            "gaps": [
-                {"what": g.what, "records": g.records, "grade": g.grade, "sentence": g.sentence}
-                for g in c.gaps_at(as_of)
-            ],
-        }
-        for c in streams.values()
+        {**stream_document(key, c), "gaps": msgspec.to_builtins(c.gaps_at(as_of))}
+        for key, c in coverage(app.configuration.document(), known).items()
     ]
 
 
@@ -169,9 +158,7 @@ async def _coverage(
 @click.option("--as-of", type=Instant(), default=None, help="Status time T.  [default: no limit]")
 @AS_KNOWN
 @click.pass_obj
-def dump_command(
-    invocation: Invocation, as_of: datetime | None, as_known: datetime | None
-) -> None:
+def dump_command(invocation: Invocation, as_of: datetime | None, as_known: datetime | None) -> None:
     """Write facts and derived state as canonical, sorted JSON Lines.
 
     Two stores that know the same give the same bytes, whatever read it, when and in which order.

@@ -14,7 +14,7 @@ from api.cli.control import run_controls
 from api.cli.flow import flow_counts, show_counts
 from api.cli.root import JSON, Invocation, Style, err, example, out, print_json
 from api.demo import Truth, create
-from api.service import API_KEY_FILE, serve
+from api.service import Listening, serve
 from api.wiring import Application, opened, read_configuration
 from collector.clock import stopwatch
 from collector.model.control import Run
@@ -28,8 +28,12 @@ DEFAULT_SEED = 7
 TRACES_SHOWN = 3
 
 
-@click.command(epilog=example("tieout demo", "tieout demo --no-serve --json", "tieout demo --seed 42"))
-@click.option("--seed", default=DEFAULT_SEED, show_default=True, help="Another seed, another company.")
+@click.command(
+    epilog=example("tieout demo", "tieout demo --no-serve --json", "tieout demo --seed 42")
+)
+@click.option(
+    "--seed", default=DEFAULT_SEED, show_default=True, help="Another seed, another company."
+)
 @click.option("--no-serve", is_flag=True, help="End after the tables instead of serving the API.")
 @JSON
 @click.pass_obj
@@ -48,7 +52,12 @@ def demo(invocation: Invocation, seed: int, *, no_serve: bool, as_json: bool) ->
 
 
 async def _demo(
-    app: Application, truth: Truth, elapsed: Any, *, no_serve: bool, as_json: bool  # noqa: ANN401 -- a stopwatch
+    app: Application,
+    truth: Truth,
+    elapsed: Any,
+    *,
+    no_serve: bool,
+    as_json: bool,
 ) -> None:
     await app.prepare()
     as_of = datetime.fromisoformat(truth.status_time)
@@ -166,7 +175,9 @@ def _show_verdicts(runs: list[Run]) -> None:
 
 
 def _show_found(document: dict[str, Any]) -> None:
-    table = Table(title="Found against planted", title_justify="left", box=None, header_style="bold")
+    table = Table(
+        title="Found against planted", title_justify="left", box=None, header_style="bold"
+    )
     for column in ("class", "planted", "found", "false alarms"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for d in document["defects"]:
@@ -192,7 +203,9 @@ def _show_traces(app: Application, truth: Truth) -> None:
 
 def _command(app: Application) -> str:
     assert app.store.data_dir is not None  # noqa: S101 -- the demo is always embedded
-    return f"tieout --config {_short(app.configuration.path)} --data-dir {_short(app.store.data_dir)}"
+    return (
+        f"tieout --config {_short(app.configuration.path)} --data-dir {_short(app.store.data_dir)}"
+    )
 
 
 def _short(path: Path) -> str:
@@ -203,18 +216,15 @@ def _short(path: Path) -> str:
 
 
 async def _serve(app: Application) -> None:
-    assert app.store.data_dir is not None  # noqa: S101 -- the demo is always embedded
-    key = app.store.data_dir / API_KEY_FILE
-    api = app.configuration.settings.api
-
-    def ready(host: str, port: int) -> None:
+    def announce(listening: Listening) -> None:
         out.print("Ask over HTTP (Ctrl-C ends):", style="bold")
         out.print(
-            f'  curl -H "Authorization: Bearer $(cat {key})" http://{host}:{port}/v1/controls\n',
+            f'  curl -H "Authorization: Bearer $(cat {listening.key_file})" '
+            f"{listening.url}/v1/controls\n",
             markup=False,
         )
 
-    await serve(app, host=api.host, port=api.port, on_ready=ready)
+    await serve(app, announce=announce)
 
 
 COMMANDS = (demo,)

@@ -7,6 +7,7 @@ import click
 from rich.table import Table
 
 from api.cli.root import AS_KNOWN, AS_OF, JSON, Invocation, Style, example, out, print_json
+from api.present import flow_document
 from api.wiring import Application
 from collector.errors import Misconfigured
 from collector.model.money import from_minor
@@ -27,7 +28,9 @@ def list_(invocation: Invocation, *, as_json: bool) -> None:
     """List the configured flows."""
     found = invocation.configuration().flows
     if as_json:
-        listed = [{"flow": f.flow, "title": f.title, "steps": [s.name for s in f.steps]} for f in found]
+        listed = [
+            {"flow": f.flow, "title": f.title, "steps": [s.name for s in f.steps]} for f in found
+        ]
         print_json({"flows": listed})
         return
     for f in found:
@@ -62,12 +65,12 @@ async def flow_counts(
     app: Application, flow_id: str, as_of: datetime, as_known: datetime | None
 ) -> dict[str, Any]:
     """Count a flow's cases per step and status, as of T and as known at K."""
-    app.configuration.flow(flow_id)
+    flow = app.configuration.flow(flow_id)
     async with app.store.connect() as conn:
         known = as_known or await totals.last_recorded(conn, app.clock())
     async with app.store.connect("tieout_reader") as conn:
-        steps = await flows.counts(conn, flow_id, as_of, known)
-    return {"flow": flow_id, "as_of": as_of, "as_known": known, "steps": steps}
+        counts = await flows.counts(conn, flow_id, as_of, known)
+    return flow_document(flow, counts, as_of, known)
 
 
 def show_counts(document: dict[str, Any]) -> None:
@@ -142,7 +145,9 @@ def transactions(  # noqa: PLR0913 -- a list's filters
     for column in ("flow", "document", "entity", "step", "status", "due", "done", "amount"):
         table.add_column(column)
     for row in found:
-        amount = "" if row["amount_minor"] is None else from_minor(row["amount_minor"], row["currency"])
+        amount = (
+            "" if row["amount_minor"] is None else from_minor(row["amount_minor"], row["currency"])
+        )
         table.add_row(
             row["flow"],
             row["number"],

@@ -69,7 +69,9 @@ def show(invocation: Invocation, entry: int, *, as_json: bool) -> None:
     out.print(found["raw"], markup=False)
 
 
-@quarantine.command(name="replay", epilog=example("tieout quarantine replay", "tieout quarantine replay 3 4"))
+@quarantine.command(
+    name="replay", epilog=example("tieout quarantine replay", "tieout quarantine replay 3 4")
+)
 @click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
 @JSON
 @click.pass_obj

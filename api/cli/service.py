@@ -19,12 +19,11 @@ def run(invocation: Invocation, host: str | None, port: int | None) -> None:
     Ctrl-C or SIGTERM ends it cleanly; other commands keep the server.
     """
     with invocation.application() as app:
-        api = app.configuration.settings.api
-        asyncio.run(_serve(app, host or api.host, api.port if port is None else port))
+        asyncio.run(_serve(app, host, port))
     err.print("stopped")
 
 
-async def _serve(app: Application, host: str, port: int) -> None:
+async def _serve(app: Application, host: str | None, port: int | None) -> None:
     await app.prepare()
     await serve(app, host=host, port=port)
 

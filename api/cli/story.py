@@ -131,7 +131,11 @@ def _wait(step: dict[str, Any]) -> str:
     if step["message"]:
         return str(step["message"])
     if step["done_at"] is None or step["basis_at"] is None:
-        return f"waits for the {step['waits_for']}" if step["status"] == "PENDING" and step["waits_for"] else ""
+        return (
+            f"waits for the {step['waits_for']}"
+            if step["status"] == "PENDING" and step["waits_for"]
+            else ""
+        )
     who = f"waited for the {step['waits_for']}" if step["waits_for"] else "took"
     return f"[dim]{who} {_span(step['done_at'] - step['basis_at'])}[/dim]"
 
@@ -140,7 +144,9 @@ def _span(delta: timedelta) -> str:
     minutes = int(delta.total_seconds() // 60)
     days, rest = divmod(minutes, 1440)
     hours, minutes = divmod(rest, 60)
-    return f"{days} d {hours} h" if days else f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    return (
+        f"{days} d {hours} h" if days else f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    )
 
 
 @click.command(epilog=example("tieout status"))

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.context import Instant, With, answer
 from api.paging import Pages, Paging
 from api.present import open_exception_document
-from collector.store import findings
+from collector.store import findings, totals
 
 router = APIRouter(prefix="/v1/exceptions", tags=["exceptions"])
 
@@ -32,7 +32,8 @@ async def exceptions(
     pages = Pages(request, wanted)
     async with context.pool.connect() as conn:
         until, run, ordinal = pages.after(tuple[int, int, int], (0, 0, -1))
-        until = until or await findings.seq_at(conn, wanted.as_known or context.now())
+        as_known = wanted.as_known or await totals.last_recorded(conn, context.now())
+        until = until or await findings.seq_at(conn, as_known)
         found = await findings.open_exceptions(
             conn, until, wanted.control, (run, ordinal), pages.limit + 1
         )

@@ -1,6 +1,7 @@
 """The JSON Schema of `tieout.yaml`, for editors: generated from the definitions."""
 
 from collections.abc import Mapping as MappingOf
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,13 +10,14 @@ from pydantic.json_schema import models_json_schema
 from collector.connector import Spec
 from collector.settings.definitions import Settings
 
+NONE: MappingOf[str, Any] = MappingProxyType({})
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema(
-    connectors: MappingOf[str, Spec], checks: MappingOf[str, type[BaseModel]]
+    connectors: MappingOf[str, Spec] = NONE, checks: MappingOf[str, type[BaseModel]] = NONE
 ) -> dict[str, Any]:
-    """Return the schema of the settings, with each connector's options and each check's parameters.
+    """Return the schema of the settings, with the options of connectors and parameters of checks.
 
     A file with one mapping or flow follows `#/$defs/Mapping` or `#/$defs/Flow`.
     """
@@ -32,15 +34,18 @@ def schema(
         return references[model, "validation"]
 
     settings = definitions.pop(reference(Settings)["$ref"].rsplit("/", 1)[1])
-    definitions["Source"]["properties"]["connector"] = {"enum": sorted(options)}
-    definitions["Source"]["allOf"] = [
-        _where("connector", name, _within_streams("read", reference(model)))
-        for name, model in options.items()
-    ]
-    definitions["Control"]["properties"]["check"] = {"enum": sorted(checks)}
-    definitions["Control"]["allOf"] = [
-        _where("check", name, {"parameters": reference(checks[name])}) for name in sorted(checks)
-    ]
+    if connectors:
+        definitions["Source"]["properties"]["connector"] = {"enum": sorted(options)}
+        definitions["Source"]["allOf"] = [
+            _where("connector", name, _within_streams("read", reference(model)))
+            for name, model in options.items()
+        ]
+    if checks:
+        definitions["Control"]["properties"]["check"] = {"enum": sorted(checks)}
+        definitions["Control"]["allOf"] = [
+            _where("check", name, {"parameters": reference(checks[name])})
+            for name in sorted(checks)
+        ]
     return {"$schema": DIALECT, **settings, "title": "tieout.yaml", "$defs": definitions}
 
 

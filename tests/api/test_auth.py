@@ -11,20 +11,22 @@ from api.wiring import read_configuration
 from collector.errors import Misconfigured
 from tests.api.till import KEY, SECOND_KEY, Served, write
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 PATHS = sorted(
     {getattr(route, "path", "") for router in ROUTERS for route in router.routes}
     | {"/docs", "/openapi.json", "/nowhere", "/healthz/", "//healthz", "/%68ealthz/.."}
 )
 
 
-async def ask(api: Served, path: str, headers: dict[str, str]) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=api.url) as client:
+async def ask(reading: Served, path: str, headers: dict[str, str]) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=reading.url) as client:
         return await client.get(path, headers=headers)
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_only_health_answers_without_a_key(api: Served, path: str) -> None:
-    found = await ask(api, path, {})
+async def test_only_health_answers_without_a_key(reading: Served, path: str) -> None:
+    found = await ask(reading, path, {})
     if path in OPEN:
         assert found.status_code == 200
     else:
@@ -38,9 +40,9 @@ async def test_only_health_answers_without_a_key(api: Served, path: str) -> None
 @pytest.mark.parametrize(
     "form", ["Authorization: Bearer {}", "authorization: bEARER {}", "X-API-Key: {}"]
 )
-async def test_every_key_opens_in_either_header(api: Served, key: str, form: str) -> None:
+async def test_every_key_opens_in_either_header(reading: Served, key: str, form: str) -> None:
     name, _, value = form.format(key).partition(": ")
-    assert (await ask(api, "/v1/controls", {name: value})).status_code == 200
+    assert (await ask(reading, "/v1/controls", {name: value})).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -57,12 +59,12 @@ async def test_every_key_opens_in_either_header(api: Served, key: str, form: str
         {"Cookie": f"X-API-Key={KEY}"},
     ],
 )
-async def test_anything_else_does_not(api: Served, headers: dict[str, str]) -> None:
-    assert (await ask(api, "/v1/controls", headers)).status_code == 401
+async def test_anything_else_does_not(reading: Served, headers: dict[str, str]) -> None:
+    assert (await ask(reading, "/v1/controls", headers)).status_code == 401
 
 
-async def test_a_key_in_the_query_is_none(api: Served) -> None:
-    assert (await ask(api, f"/v1/controls?api_key={KEY}", {})).status_code == 401
+async def test_a_key_in_the_query_is_none(reading: Served) -> None:
+    assert (await ask(reading, f"/v1/controls?api_key={KEY}", {})).status_code == 401
 
 
 def test_keys_are_compared_in_constant_time_and_all_of_them(

@@ -9,6 +9,8 @@ from collector.errors import NotConnected, Permanent, Transient
 from collector.store import totals
 from tests.api.till import Served
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 def problem(found: httpx.Response, status: int, kind: str) -> dict[str, Any]:
     """Check what every problem has; return it."""
@@ -47,48 +49,48 @@ WRONG = [
 
 @pytest.mark.parametrize(("path", "query", "parameter", "what"), WRONG)
 async def test_a_wrong_parameter_is_named(
-    api: Served, path: str, query: dict[str, str], parameter: str, what: str
+    reading: Served, path: str, query: dict[str, str], parameter: str, what: str
 ) -> None:
-    found = await api.client.get(path, params=query)
+    found = await reading.client.get(path, params=query)
     body = problem(found, 422, "urn:tieout:problem:wrong-parameter")
     (error,) = body["errors"]
     assert error["parameter"] == parameter
     assert what in error["what"].lower()
 
 
-async def test_a_plus_sign_that_became_a_space_is_explained(api: Served) -> None:
-    found = await api.client.get("/v1/traces?key=1001&as_of=2026-01-31T00:00:00+01:00")
+async def test_a_plus_sign_that_became_a_space_is_explained(reading: Served) -> None:
+    found = await reading.client.get("/v1/traces?key=1001&as_of=2026-01-31T00:00:00+01:00")
     assert "%2B01:00" in problem(found, 422, "urn:tieout:problem:wrong-parameter")["detail"]
 
 
-async def test_what_is_not_there_is_404(api: Served) -> None:
+async def test_what_is_not_there_is_404(reading: Served) -> None:
     for path in ("/", "/v1", "/v1/traces/", "/redoc", "/v2/traces", "/v1/%00"):
-        problem(await api.client.get(path), 404, "urn:tieout:problem:not-found")
+        problem(await reading.client.get(path), 404, "urn:tieout:problem:not-found")
 
 
-async def test_a_method_that_is_not_there_is_405_with_those_that_are(api: Served) -> None:
+async def test_a_method_that_is_not_there_is_405_with_those_that_are(reading: Served) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
-        found = await api.client.request(method, "/v1/controls", content=b"{")
+        found = await reading.client.request(method, "/v1/controls", content=b"{")
         problem(found, 405, "about:blank")
         assert found.headers["allow"] == "GET"
 
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "%%%", "ÄÖ", "A" * 100, "e30"])
-async def test_a_cursor_of_somebody_elses_is_400(api: Served, cursor: str) -> None:
+async def test_a_cursor_of_somebody_elses_is_400(reading: Served, cursor: str) -> None:
     for path in ("/v1/controls/stuck_sales/runs", "/v1/exceptions", "/v1/coverage", "/v1/controls"):
-        found = await api.client.get(path, params={"cursor": cursor})
+        found = await reading.client.get(path, params={"cursor": cursor})
         problem(found, 400, "urn:tieout:problem:wrong-cursor")
 
 
 async def test_an_error_nobody_foresaw_is_500_and_only_the_log_says_why(
-    api: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    reading: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: object) -> None:
         raise RuntimeError("SELECT secret FROM somewhere")
 
     monkeypatch.setattr(totals, "totals", broken)
     with caplog.at_level(logging.ERROR):
-        found = await api.client.get("/v1/coverage")
+        found = await reading.client.get("/v1/coverage")
     problem(found, 500, "urn:tieout:problem:failed")
     assert "secret" not in found.text
     assert "SELECT secret FROM somewhere" in caplog.text
@@ -96,10 +98,10 @@ async def test_an_error_nobody_foresaw_is_500_and_only_the_log_says_why(
 
 
 async def test_an_error_of_the_database_is_500_without_its_sql(
-    api: Served, monkeypatch: pytest.MonkeyPatch
+    reading: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(totals, "_TOTALS", "SELECT nonsense FROM nowhere WHERE $1 > now()")
-    found = await api.client.get("/v1/coverage")
+    found = await reading.client.get("/v1/coverage")
     problem(found, 500, "urn:tieout:problem:failed")
     assert "no" + "where" not in found.text
 
@@ -113,13 +115,13 @@ async def test_an_error_of_the_database_is_500_without_its_sql(
     ],
 )
 async def test_errors_of_ours_say_whether_to_try_again(
-    api: Served, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+    reading: Served, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
 ) -> None:
     async def raising(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(totals, "totals", raising)
-    found = await api.client.get("/v1/coverage")
+    found = await reading.client.get("/v1/coverage")
     assert found.status_code == status
     assert "db.internal" not in found.text
     assert ("retry-after" in found.headers) is (status == 503)

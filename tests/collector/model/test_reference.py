@@ -31,7 +31,7 @@ def test_the_content_id_of_a_document_never_changes() -> None:
 
 
 def test_the_hash_of_a_value_never_changes() -> None:
-    expected = blake2b("de10 strasse".encode(), digest_size=8).digest()
+    expected = blake2b(b"de10 strasse", digest_size=8).digest()
     assert value_hash("  DE10   Straße ") == int.from_bytes(expected, "big", signed=True)
     assert value_hash("5100000456") == -5_268_803_516_700_486_790
 

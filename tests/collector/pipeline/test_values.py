@@ -61,7 +61,8 @@ def test_an_expression_picks_a_value(expr: str, value: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expr", "words"), [("lines.id", "a list of 2"), ("lines", "a list of several"), ("n", "an object")]
+    ("expr", "words"),
+    [("lines.id", "a list of 2"), ("lines", "a list of several"), ("n", "an object")],
 )
 def test_an_expression_that_meets_more_than_one_value_says_so(expr: str, words: str) -> None:
     with pytest.raises(NotMapped, match=words):
@@ -90,7 +91,10 @@ def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-BERLIN, SAP = {"timezone": "Europe/Berlin"}, {"format": "%Y%m%d %H%M%S", "timezone": "Europe/Berlin"}
+BERLIN, SAP = (
+    {"timezone": "Europe/Berlin"},
+    {"format": "%Y%m%d %H%M%S", "timezone": "Europe/Berlin"},
+)
 ODATA, MILLI, SECONDS = {"format": "odata"}, {"format": "epoch_ms"}, {"format": "epoch_s"}
 TIMES: list[tuple[str, dict[str, str], str]] = [
     ("2026-01-30T17:02:00+01:00", {}, "2026-01-30T16:02:00"),
@@ -121,7 +125,7 @@ TIMES: list[tuple[str, dict[str, str], str]] = [
     ("20260130 90200", SAP, "IMPOSSIBLE_TIME"),
     ("30.01.2026 17:02", {"format": "%d.%m.%Y %H:%M", **BERLIN}, "2026-01-30T16:02:00"),
     ("30/Jan/2026:17:02:00 +0100", {"format": "%d/%b/%Y:%H:%M:%S %z"}, "2026-01-30T16:02:00"),
-    ("３0.01.2026 17:02", {"format": "%d.%m.%Y %H:%M", **BERLIN}, "IMPOSSIBLE_TIME"),
+    ("\uff130.01.2026 17:02", {"format": "%d.%m.%Y %H:%M", **BERLIN}, "IMPOSSIBLE_TIME"),
     ("/Date(1769788920000)/", ODATA, "2026-01-30T16:02:00"),
     ("/Date(1769788920000+0060)/", ODATA, "2026-01-30T16:02:00"),
     ("Date(1769788920000)", ODATA, "IMPOSSIBLE_TIME"),
@@ -206,7 +210,7 @@ IMPLIED: dict[str, object] = {"implied_decimals": 2}
         (Decimal("12.5"), POINT, 1250),
         (12, POINT, 1200),
         ("", POINT, None),
-        ("１２", POINT, "NOT_MONEY"),
+        ("\uff11\uff12", POINT, "NOT_MONEY"),
         (Decimal("NaN"), {"round": "down"}, "NOT_MONEY"),
         ("12", {"currency": "c", "c": "JPY"}, 12),
         ("12.5", {"currency": "c", "c": "JPY"}, "NOT_MONEY"),

@@ -1,10 +1,10 @@
-""""n business days" and the rest, in SQL, against a plain stepping from day to day.
+""" "n business days" and the rest, in SQL, against a plain stepping from day to day.
 
 The letter: the close of business of the n-th business day of the entity after the basis day; after
 the cut-off counts as the next day.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from collector import clock
 from collector.pipeline.publish import publish
 from collector.settings.definitions import Settings
 from collector.settings.load import Configuration
+from collector.store.ingest import Connection
 from tests.support.postgres import Database
 
 CALENDARS: dict[str, dict[str, Any]] = {
@@ -87,7 +88,9 @@ class Plain:
 
 
 DAYS = st.sampled_from([f"{n} business day{'s' * (n != 1)}" for n in (0, 1, 2, 3, 5, 10, 30)])
-HOURS = st.sampled_from([f"{n} business hour{'s' * (n != 1)}" for n in (1, 2, 3, 4, 8, 10, 40, 100)])
+HOURS = st.sampled_from(
+    [f"{n} business hour{'s' * (n != 1)}" for n in (1, 2, 3, 4, 8, 10, 40, 100)]
+)
 ELAPSED = st.sampled_from(["0 minutes", "90 minutes", "24 hours", "1 day", "30 days"])
 RULES = DAYS | HOURS | ELAPSED
 INSTANTS = st.datetimes(datetime(2025, 1, 2), datetime(2026, 3, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 -- the zone follows
@@ -122,7 +125,7 @@ def cases() -> list[Case]:
 
 
 @pytest.fixture
-async def conn(database: Database) -> Any:  # noqa: ANN401 -- asyncpg ships no types
+async def conn(database: Database) -> AsyncIterator[Connection]:
     connection = await asyncpg.connect(database.dsn("tieout_app"))
     document = {
         "tieout": 1,
@@ -142,7 +145,7 @@ FROM unnest($1::text[], $2::timestamptz[], $3::text[]) WITH ORDINALITY c(entity,
 """
 
 
-async def test_the_database_and_a_stepping_from_day_to_day_agree(conn: Any) -> None:
+async def test_the_database_and_a_stepping_from_day_to_day_agree(conn: Connection) -> None:
     tried = cases()
     found = await conn.fetch(DUE, *map(list, zip(*tried, strict=True)))
     expected = [Plain(CALENDARS[name]).due(basis, rule) for name, basis, rule in tried]
@@ -172,7 +175,7 @@ LETTER = [
 ]
 
 
-async def test_the_letter_is_kept(conn: Any) -> None:
+async def test_the_letter_is_kept(conn: Connection) -> None:
     found = await conn.fetch(
         DUE,
         ["berlin"] * len(LETTER),
@@ -185,7 +188,7 @@ async def test_the_letter_is_kept(conn: Any) -> None:
         assert Plain(CALENDARS["berlin"]).due(datetime.fromisoformat(basis), rule) == expected
 
 
-async def test_without_a_calendar_or_beyond_its_end_there_is_no_due_time(conn: Any) -> None:
+async def test_without_a_calendar_or_beyond_its_end_there_is_no_due_time(conn: Connection) -> None:
     due = "SELECT read.due_at($1, $2, '1 business day', 'infinity')"
     basis = datetime(2026, 1, 30, tzinfo=UTC)
     assert await conn.fetchval(due, "nowhere", basis) is None

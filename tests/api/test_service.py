@@ -1,0 +1,196 @@
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from subprocess import PIPE
+
+import asyncpg
+import httpx
+import pytest
+
+from api.service import Listening, serve
+from api.wiring import Application, read_configuration
+from collector import clock
+from collector.errors import Misconfigured
+from collector.store import embedded
+from collector.store.session import embedded_store
+from tests.api.till import BOOKINGS, append, booking, sale, write
+from tests.support.postgres import Database
+from tests.support.store import DatabaseStore
+
+PATIENCE_S = 20.0
+RUN = """
+import asyncio, sys
+from pathlib import Path
+from api.service import serve
+from api.wiring import opened, read_configuration
+with opened(read_configuration(Path(sys.argv[1])), Path(sys.argv[2])) as application:
+    asyncio.run(serve(application, host="127.0.0.1", port=0, poll_s=0.05))
+print("left cleanly")
+"""
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@asynccontextmanager
+async def serving(application: Application) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the whole service in this process; stop it as SIGTERM does."""
+    announced: asyncio.Queue[Listening] = asyncio.Queue()
+    service = asyncio.create_task(
+        serve(application, port=0, poll_s=0.05, announce=announced.put_nowait)
+    )
+    waiting = asyncio.create_task(announced.get())
+    await asyncio.wait({service, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if service.done():
+        waiting.cancel()
+        await service
+    listening = await waiting
+    assert listening.key_file is not None
+    headers = {"X-API-Key": listening.key_file.read_text().strip()}
+    async with httpx.AsyncClient(base_url=listening.url, headers=headers) as client:
+        yield client
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(service, PATIENCE_S)
+
+
+async def answer(client: httpx.AsyncClient, path: str, status: int) -> httpx.Response:
+    """Ask until the status is as expected."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            found = await client.get(path)
+            if found.status_code == status:
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def test_what_is_appended_to_a_file_appears_in_the_api(
+    database: Database, tmp_path: Path
+) -> None:
+    path = write(tmp_path)
+    store = DatabaseStore(database)
+    async with serving(Application(read_configuration(path), store, clock.now)) as client:
+        ready = await answer(client, "/readyz", 200)
+        assert ready.json()["checked"] == ["database", "migrations", "scheduler", "collection"]
+        await answer(client, "/v1/traces?key=1001", 200)
+        assert (await client.get("/v1/traces?key=3005")).status_code == 404
+        append(tmp_path / "sales.jsonl", [sale("3005", 5)])
+        (found,) = (await answer(client, "/v1/traces?key=3005", 200)).json()["transactions"]
+        assert found["status"] == "open"
+        append(tmp_path / "bookings-2.jsonl", [booking("3005", 6)])  # a new part
+        await answer(client, "/v1/traces?key=BANK-3005", 200)
+        (found,) = (await client.get("/v1/traces?key=3005")).json()["transactions"]
+        assert found["status"] == "completed"
+
+
+async def test_a_stream_that_fails_is_tried_again_and_stops_no_other(
+    database: Database, tmp_path: Path
+) -> None:
+    path = write(tmp_path)
+    (tmp_path / "bookings.jsonl").unlink()
+    store = DatabaseStore(database)
+    application = Application(read_configuration(path), store, clock.now)
+    async with store.connect() as conn:  # registered otherwise: refused until that is mended
+        await conn.execute(
+            "INSERT INTO tieout.stream (source, stream, namespace) VALUES ('bank', 'bookings', 'x')"
+        )
+    async with serving(application) as client:
+        await answer(client, "/v1/traces?key=1001", 200)
+        body = (await answer(client, "/readyz", 503)).json()
+        assert [lacking["what"] for lacking in body["not_ready"]] == ["collection"]
+        assert "bookings" not in str(body)  # open to everybody: the log names the stream
+        admin = await asyncpg.connect(database.dsn("tieout_owner"))
+        await admin.execute("DELETE FROM tieout.stream WHERE source = 'bank'")
+        await admin.close()
+        append(tmp_path / "bookings.jsonl", BOOKINGS)
+        await answer(client, "/readyz", 200)
+        await answer(client, "/v1/traces?key=BANK-1001", 200)
+
+
+async def test_readiness_falls_with_the_database_and_comes_back(base: Path, tmp_path: Path) -> None:
+    configuration = read_configuration(write(tmp_path))
+    with embedded.running(base / "data") as server:
+        application = Application(configuration, embedded_store(server), clock.now)
+        async with serving(application) as client:
+            await answer(client, "/readyz", 200)
+            pid = int((base / "data/pg/postmaster.pid").read_text().splitlines()[0])
+            os.kill(pid, signal.SIGINT)
+            down = await answer(client, "/readyz", 503)
+            assert down.headers["content-type"] == "application/problem+json"
+            assert "database" in [lacking["what"] for lacking in down.json()["not_ready"]]
+            assert (await client.get("/healthz")).status_code == 200
+            found = await client.get("/v1/coverage")
+            assert (found.status_code, found.json()["title"]) == (503, "Not ready")
+            while (base / "data/pg/postmaster.pid").exists():
+                await asyncio.sleep(0.05)
+            with await asyncio.to_thread(_join, base / "data"):
+                await answer(client, "/readyz", 200)
+                append(tmp_path / "sales.jsonl", [sale("4006", 5)])
+                await answer(client, "/v1/traces?key=4006", 200)
+
+
+def _join(data_dir: Path) -> contextlib.ExitStack:
+    stack = contextlib.ExitStack()
+    stack.enter_context(embedded.running(data_dir))
+    return stack
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_cleanly_and_leaves_the_server_to_others(
+    base: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    path = write(tmp_path)
+    with await asyncio.to_thread(_join, base / "data"):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", RUN, path, base / "data"), stdout=PIPE, stderr=PIPE
+        )
+        assert process.stderr is not None
+        async with asyncio.timeout(60):
+            line = (await process.stderr.readline()).decode()
+        key = base / "data" / "api.key"
+        assert line.startswith("Tieout listens on http://127.0.0.1:")
+        assert line.rstrip().endswith(f"The API key is in {key}")
+        headers = {"Authorization": f"Bearer {key.read_text().strip()}"}
+        async with httpx.AsyncClient(base_url=line.split()[3], headers=headers) as client:
+            await answer(client, "/readyz", 200)
+            await answer(client, "/v1/traces?key=1001", 200)
+            process.send_signal(number)
+            out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+        assert (process.returncode, out.decode(), err.decode()) == (0, "left cleanly\n", "")
+        with embedded.running(base / "data") as server:
+            conn = await asyncpg.connect(server.dsn("tieout_app"))
+            assert await conn.fetchval("SELECT count(*) FROM tieout.event") == 5
+            assert key.read_text().strip() not in line
+            await conn.close()
+
+
+async def test_the_last_one_out_stops_the_server(base: Path, tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, write(tmp_path), base / "data"), stdout=PIPE, stderr=PIPE
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        await process.stderr.readline()
+    process.terminate()  # at once, whatever it is beginning
+    await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    assert process.returncode == 0
+    assert not (base / "data/pg/postmaster.pid").exists()
+
+
+async def test_a_port_that_is_taken_is_said_before_anything_starts(
+    database: Database, tmp_path: Path
+) -> None:
+    application = Application(
+        read_configuration(write(tmp_path)), DatabaseStore(database), clock.now
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            Misconfigured, match=rf"Cannot listen on 127.0.0.1, port {port}: .*--port"
+        ):
+            await serve(application, port=port)
+    with pytest.raises(Misconfigured, match="Cannot listen on nowhere.invalid"):
+        await serve(application, host="nowhere.invalid", port=0)
