@@ -13,6 +13,7 @@ from collector import clock
 from collector.connector import Record
 from collector.model.event import Event
 from collector.model.money import from_minor
+from collector.model.reference import ROLE_NAMES
 from collector.pipeline.collect import Source
 from collector.pipeline.values import FUTURE_DAYS_MAX, NotMapped
 from collector.settings.load import Configuration
@@ -81,7 +82,10 @@ def _event(event: Event) -> dict[str, Any]:
         "amount_minor": event.amount_minor,
         "currency": event.currency,
         "entity": event.entity,
-        "references": details.get("references", []),
+        "references": [
+            {"role": ROLE_NAMES[role], "kind": kind, "scope": scope, "value": value}
+            for role, (kind, scope, value) in details.get("references", [])
+        ],
         "details": {k: v for k, v in details.items() if k not in ("document", "references")},
         "personal": event.personal,
     }
@@ -98,7 +102,7 @@ def _show(record: dict[str, Any]) -> None:
         made += [f"→ {event['type']}", f"  {event['document']}", f"  {event['occurred_at']}"]
         if event["amount_minor"] is not None:
             made.append(f"  {from_minor(event['amount_minor'], event['currency'])}")
-        made += [f"  {r[1][0]} = {r[1][2]}" for r in event["references"]]
+        made += [f"  {r['kind']} = {r['value']}" for r in event["references"]]
     if record["quarantine"] is not None:
         made += [f"✗ {record['quarantine']['reason']}", record["quarantine"]["sentence"]]
     elif not record["events"]:

@@ -110,7 +110,7 @@ def show_counts(document: dict[str, Any]) -> None:
 @AS_KNOWN
 @JSON
 @click.pass_obj
-def transactions(  # noqa: PLR0913 -- a list's filters
+def transactions(  # noqa: PLR0913, PLR0917 -- a list's filters
     invocation: Invocation,
     flow_id: str | None,
     status: str | None,

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import click
 import msgspec
 from rich.console import Console
+from typing_extensions import override
 
 from api import wiring
 from collector import clock
@@ -25,27 +26,47 @@ EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_EXCEPTIONS, EXIT_INCOMPLETE = 0, 1, 2, 3, 
 
 T = TypeVar("T")
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False)
+WIDTH_PIPED = 140
+"""Columns of a table that is not written to a terminal."""
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH_PIPED
+    return console
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 
 class Commands(click.Group):
     """The root: keeps commands in the order they are added, turns our errors into exit codes."""
 
+    @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List commands in reading order rather than by alphabet."""
         return list(self.commands)
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 -- click's signature
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error of ours becomes its sentence and exit code."""
         try:
             return super().invoke(ctx)
         except Misconfigured as error:
-            err.print(str(error), style="red", markup=False)
+            err.print(str(error), style="red", markup=False, soft_wrap=True)
             sys.exit(EXIT_USAGE)
         except TieoutError as error:
-            err.print(str(error), style="red", markup=False)
+            err.print(str(error), style="red", markup=False, soft_wrap=True)
             logging.getLogger("tieout").debug("detail: %s", error.detail)
+            sys.exit(EXIT_ERROR)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:  # the last resort: a sentence, and code 1
+            sentence = f"This should not have happened: {type(error).__name__}: {error}"
+            err.print(f"{sentence}\n--verbose shows where.", style="red", markup=False, soft_wrap=True)
+            logging.getLogger("tieout").debug("where it happened", exc_info=True)
             sys.exit(EXIT_ERROR)
 
 
@@ -131,6 +152,7 @@ class Instant(click.ParamType[datetime]):
 
     name = "time"
 
+    @override
     def convert(
         self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:

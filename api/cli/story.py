@@ -70,7 +70,7 @@ MARKS = {
     "PENDING": "○",
     "MISSING": "✗",
     "FAILED": "✗",
-    "SKIPPED": "–",
+    "SKIPPED": "-",
     "UNEVALUABLE": "?",
 }
 

@@ -16,8 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector import clock
-from collector.pipeline.publish import publish
-from collector.settings.definitions import Settings
+from collector.model.due import due_at
+from collector.pipeline.publish import hours, publish
+from collector.settings.definitions import Calendar, Settings
 from collector.settings.load import Configuration
 from collector.store.ingest import Connection
 from tests.support.postgres import Database
@@ -173,6 +174,13 @@ LETTER = [
     ("2025-10-24T18:00:00+02:00", "10 business hours", "2025-10-27T18:00:00+01:00"),
     ("2025-03-29T12:00:00+01:00", "1 day", "2025-03-30T13:00:00+02:00"),
 ]
+
+
+def test_the_model_and_a_stepping_from_day_to_day_agree() -> None:
+    known = {name: hours(Calendar.model_validate(given)) for name, given in CALENDARS.items()}
+    for name, basis, rule in cases():
+        expected = Plain(CALENDARS[name]).due(basis, rule)
+        assert due_at(known[name], basis, rule) == expected, (name, basis, rule)
 
 
 async def test_the_letter_is_kept(conn: Connection) -> None:
