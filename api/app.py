@@ -27,10 +27,12 @@ def create_app(
     engine: Engine,
     keys: Keys,
     checks: Mapping[str, Check] | None = None,
+    meter: Meter | None = None,
 ) -> FastAPI:
     """Make the API of an open store.
 
-    `checks` are asked for readiness, besides the database. Needs the ASGI lifespan: it opens the pools.
+    `checks` are asked for readiness, besides the database; a `meter` may be shared with whoever pushes.
+    Needs the ASGI lifespan: it opens the pools.
     """
 
     @asynccontextmanager
@@ -43,13 +45,13 @@ def create_app(
             probe = await stack.enter_async_context(
                 pooled(store, 1, wait_s_max=PROBE_S_MAX, query_s_max=PROBE_S_MAX)
             )
-            meter = Meter(store, configuration, application.clock)
-            stack.push_async_callback(meter.close)
+            measuring = meter or Meter(store, configuration, application.clock)
+            stack.push_async_callback(measuring.close)
             app.state.context = Context(
                 application,
                 engine,
                 Stories(configuration),
-                meter,
+                measuring,
                 pool,
                 probe,
                 checks or {},

@@ -1,7 +1,7 @@
 """What the routes work with, and how they answer."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -51,16 +51,21 @@ def answer(document: Any) -> Response:  # noqa: ANN401 -- any JSON
     return Response(msgspec.json.encode(document), media_type="application/json")
 
 
-def _instant(value: object) -> object:
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def _instant(value: object) -> datetime:
     """Take a time with its offset; a number or a time of no place would be a guess."""
     try:
         parsed = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         parsed = None
-    if parsed is None or parsed.tzinfo is None or parsed.utcoffset() is None:
+    if parsed is None or parsed.utcoffset() is None:
         raise ValueError(
             "write a time with its offset, e.g. 2026-01-31T00:00:00Z or 2026-01-31T00:00:00%2B01:00"
         )
+    if not EARLIEST <= parsed <= LATEST:
+        raise ValueError(f"write a time between {EARLIEST.year} and {LATEST.year}")
     return parsed
 
 

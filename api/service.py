@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,6 +24,7 @@ from api.tail import POLL_S, Tail
 from api.wiring import Application
 from collector.errors import Misconfigured, NotConnected, Permanent, TieoutError, Transient
 from collector.pipeline.export import export_finished
+from collector.pipeline.measure import Meter
 from collector.store.embedded import default_data_dir
 from collector.store.session import DATABASE_ERRORS
 from control_checks.schedule import Schedule, pause
@@ -34,7 +35,8 @@ REQUESTS_S_MAX = 5
 """How long requests under way may take to end at a stop."""
 BEGIN_S, BEGIN_S_MAX = 0.5, 30.0
 """From one attempt to begin to the next: doubled each time, up to."""
-EXPORT_S = 10.0
+EXPORT_S, PUSH_S = 10.0, 60.0
+"""How often finished transactions and metrics are sent, where a receiver is configured."""
 BACKLOG = 512
 
 _log = logging.getLogger(__name__)
@@ -66,7 +68,8 @@ async def serve(
     api = application.configuration.settings.api
     service = _Service(application, poll_s)
     keys, key_file = _keys(application)
-    app = create_app(application, service.schedule.engine, Keys(keys), service.checks())
+    engine = service.schedule.engine
+    app = create_app(application, engine, Keys(keys), service.checks(), service.meter)
     wanted = host or api.host, api.port if port is None else port
     with closing(_listen(*wanted)) as listener, _signals(service.stop):
         (announce or _announce)(Listening(_url(listener), key_file))
@@ -99,6 +102,7 @@ class _Service:
         self._application = application
         self.stop = asyncio.Event()
         self.schedule = Schedule(application.engine(), application.clock)
+        self.meter = Meter(application.store, application.configuration, application.clock)
         self._tail = Tail(application, poll_s)
 
     def checks(self) -> dict[str, Callable[[], str | None]]:
@@ -142,7 +146,9 @@ class _Service:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tail.serve(self.stop))
                 group.create_task(self.schedule.serve(self.stop))
-                group.create_task(self._export())
+                if self._application.configuration.settings.telemetry.otlp_endpoint is not None:
+                    group.create_task(self._repeat(self._export, EXPORT_S))
+                    group.create_task(self._repeat(self._push, PUSH_S))
         except* TieoutError as errors:
             raise errors.exceptions[0] from None
 
@@ -159,16 +165,20 @@ class _Service:
                 return
 
     async def _export(self) -> None:
-        """Tell finished transactions to the OTLP receiver, where one is configured."""
         store, configuration = self._application.store, self._application.configuration
-        if configuration.settings.telemetry.otlp_endpoint is None:
-            return
+        await export_finished(store, configuration, self._application.clock)
+
+    async def _push(self) -> None:
+        await self.meter.push()
+
+    async def _repeat(self, task: Callable[[], Awaitable[None]], every_s: float) -> None:
+        """Do something again and again; where it fails, the next time is soon enough."""
         while not self.stop.is_set():
             try:
-                await export_finished(store, configuration, self._application.clock)
+                await task()
             except (TieoutError, *DATABASE_ERRORS, TimeoutError) as error:
-                _log.warning("Traces could not be exported: %s", error)
-            await pause(self.stop, EXPORT_S)
+                _log.warning("Telemetry could not be sent: %s", error)
+            await pause(self.stop, every_s)
 
 
 def _keys(application: Application) -> tuple[list[str], Path | None]:
@@ -185,6 +195,7 @@ def _listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else answers wait 40 ms
     except OSError as error:
         raise Misconfigured(
             f"Cannot listen on {host}, port {port}: {error.strerror}. "

@@ -97,7 +97,7 @@ def list_(invocation: Invocation, *, as_json: bool) -> None:
         "tieout control run --all",
     )
 )
-@click.argument("control_id", required=False, metavar="ID")
+@click.argument("control_id", required=False, metavar="[ID]")
 @click.option("--all", "all_", is_flag=True, help="Run every configured control.")
 @AS_OF
 @AS_KNOWN

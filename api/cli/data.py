@@ -219,6 +219,8 @@ def reset(invocation: Invocation, *, yes: bool) -> None:
         raise Refused("The store is another server's: drop and create its database there.")
     if not yes:
         click.confirm(f"Delete {folder} with all facts, runs and evidence in it?", abort=True)
+    if (folder / "pg" / "postmaster.pid").exists():  # we left it, so somebody else is still in
+        raise Refused(f"Another command is using {folder}: end it, then try again.")
     shutil.rmtree(folder)
     out.print(f"Deleted {folder}.")
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from api.cli.data import actor
 from api.cli.root import JSON, Invocation, example, out, print_json
 from api.wiring import Application
+from collector.errors import Permanent
 from collector.pipeline.replay import Outcome, accept, replay
 from collector.store import quarantine as store
 
@@ -83,6 +84,9 @@ def replay_command(invocation: Invocation, ids: tuple[int, ...], *, as_json: boo
             entries = [
                 e for e in await store.entries(conn, limit=1_000_000) if not ids or e.id in ids
             ]
+            for entry in sorted(set(ids) - {e.id for e in entries}):
+                await store.body(conn, entry)
+                raise Permanent(f"Record {entry} was resolved before.")
             sources = {(s.source, s.stream): s for s in app.sources()}
             return await replay(conn, entries, sources, app.limit, app.clock, actor())
 
@@ -103,6 +107,9 @@ def replay_command(invocation: Invocation, ids: tuple[int, ...], *, as_json: boo
 @click.pass_obj
 def accept_command(invocation: Invocation, entry: int, reason: str) -> None:
     """Accept a record as it is: no gap any more, and counted as excluded from then on."""
+
+    if not reason.strip():
+        raise click.UsageError("Say with --reason why this record need not come in.")
 
     async def work(app: Application) -> None:
         async with app.store.connect() as conn:

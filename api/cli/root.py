@@ -80,6 +80,7 @@ Exit codes:
   2  usage or configuration
   3  exceptions noted by a control
   4  could not conclude: something is unread or not proven complete
+
 \b
 Example:
   tieout init && tieout sync && tieout flow show orders""",

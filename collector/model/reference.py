@@ -1,5 +1,6 @@
 """Names of documents, how they are compared and how they are hashed."""
 
+import struct
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -21,6 +22,9 @@ def packed(field: str) -> bytes:
     """Return a field as it enters a digest: the length of its UTF-8 bytes in four bytes, and these."""
     raw = field.encode()
     return len(raw).to_bytes(4, "big") + raw
+
+
+_TWO_NUMBERS = struct.Struct(">qq")
 
 
 def digest_of(layout: bytes) -> bytes:
@@ -47,14 +51,24 @@ def digest(*fields: str) -> bytes:
     return digest_of(b"".join(map(packed, fields)))
 
 
+def name_hash(name: Name) -> int:
+    """Hash a name to a signed 64-bit number: the beginning of digest("document", *name), big-endian."""
+    return int.from_bytes(digest("document", *name)[:8], "big", signed=True)
+
+
 def content_id(name: Name) -> bytes:
     """Return the public id of the document that is called so (16 bytes).
 
     The first 8 bytes are the `value_hash` of its value, big-endian, so that the index of references
-    finds a document by its id as well; the last 8 are the beginning of digest("document", *name).
+    finds a document by its id as well; the last 8 are the `name_hash` of its name, big-endian.
     """
-    head = value_hash(name.value).to_bytes(8, "big", signed=True)
-    return head + digest("document", *name)[:8]
+    return _TWO_NUMBERS.pack(value_hash(name.value), name_hash(name))
+
+
+def numbers_of(content: bytes) -> tuple[int, int]:
+    """Take a content id apart: (value hash, name hash)."""
+    value, name = _TWO_NUMBERS.unpack(content)
+    return value, name
 
 
 def fold(value: str) -> str:

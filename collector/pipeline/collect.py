@@ -26,8 +26,9 @@ from collector.connector import (
 from collector.errors import TieoutError
 from collector.model.event import Event
 from collector.model.reference import digest
-from collector.pipeline.commit import Batch, Limit, commit, prepare
+from collector.pipeline.commit import Batch, Limit, Memory, commit
 from collector.pipeline.mapping import CompiledMapping, record_hash
+from collector.pipeline.prepare import prepare
 from collector.pipeline.values import FUTURE_DAYS_MAX, NotMapped
 from collector.store import ingest, streams
 from collector.store.quarantine import Quarantined
@@ -133,6 +134,7 @@ class Collector:
         self.conn = conn
         self.limit = limit
         self.clock = clock
+        self.memory = Memory()
 
     async def sync(self, source: Source, progress: Progress | None = None) -> Tally:
         """Read a stream to its present end.
@@ -251,6 +253,7 @@ class Collector:
             self.limit,
             self.clock,
             careful=source.redelivers is not Redelivers.NEVER,
+            memory=self.memory,
         )
 
 

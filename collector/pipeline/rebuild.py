@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from collector.clock import Clock
-from collector.model.reference import IDENTITY, Name, content_id, digest
+from collector.model.reference import IDENTITY, OWN, Name, digest
 from collector.pipeline import correlate
 from collector.pipeline.commit import Limit
+from collector.pipeline.prepare import references_hash
 from collector.store import derived, ingest, rows
 from collector.store.ingest import Connection
 
@@ -74,10 +75,12 @@ async def _copy_documents(
             rows.document_row(
                 d,
                 *placed.get(d, (d, seq)),
-                content_id(name),
+                name,
+                references_hash(
+                    (role, Name(*reference)) for role, *reference in f.references if role != OWN
+                ),
                 f.first_month,
                 f.last_month,
-                name.kind,
             )
             for d, name, f in seen
         ],

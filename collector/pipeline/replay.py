@@ -10,7 +10,8 @@ from collector.clock import Clock
 from collector.connector import Record
 from collector.errors import Permanent
 from collector.pipeline.collect import Source, map_chunk
-from collector.pipeline.commit import Batch, Limit, commit, prepare
+from collector.pipeline.commit import Batch, Limit, commit
+from collector.pipeline.prepare import prepare
 from collector.store import ingest, quarantine, streams
 from collector.store.quarantine import Entry, Resolution
 
@@ -67,7 +68,9 @@ async def _replay_stream(
             )
             continue
         made, failed, passed_over = map_chunk(
-            [Record(entry.id, _decode(text))]  # lineage: the quarantined record, source.mapping, clock
+            [Record(entry.id, _decode(text))],  # its position: which quarantined record it was
+            source.mapping,
+            clock,
         )
         if failed:
             outcome.refused[entry.id] = failed[0].sentence

@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 from asyncpg.pgproto.pgproto import UUID
 
-from collector.model.reference import Name
+from collector.model.reference import Name, numbers_of
 from collector.store import rows
 
 Connection: TypeAlias = asyncpg.Connection
@@ -22,16 +22,30 @@ COLLISIONS = (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError)
 
 _LOCK = 0x7469656F7574  # "tieout"
 
+# Many keys go in as one text each: the driver's encoder of arrays costs more than the look-up itself.
+_KNOWN_DOCUMENTS = """
+SELECT q.i, d.id, d.references_hash, d.first_month, d.last_month
+FROM unnest(string_to_array($1, ',')::uuid[], string_to_array($2, ',')::bigint[])
+     WITH ORDINALITY AS q(content_id, hash, i)
+JOIN tieout.reference r ON r.value_hash = q.hash AND r.role = 0
+JOIN tieout.document d ON d.id = r.document AND d.content_id = q.content_id
+"""
+
 _LOOK_UP = """
 SELECT q.i, r.document, r.role, d.component
-FROM unnest($1::int[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::int[])
-     AS q(i, hash, kind, scope, value, most)
+FROM unnest(string_to_array($1, ',')::bigint[], string_to_array($2, ',')::bigint[],
+            string_to_array($3, ',')::int[]) WITH ORDINALITY AS q(value_hash, name_hash, most, i)
 CROSS JOIN LATERAL (
     SELECT document, role FROM tieout.reference r
-    WHERE r.value_hash = q.hash AND r.role <= 1
-      AND r.kind = q.kind AND r.scope = q.scope AND r.value = q.value
+    WHERE r.value_hash = q.value_hash AND r.role <= 1 AND r.name_hash = q.name_hash
     ORDER BY r.role LIMIT q.most + 1) r
 JOIN tieout.document d ON d.id = r.document
+"""
+
+_KNOWN_STEPS = """
+SELECT s.document, s.type
+FROM unnest(string_to_array($1, ',')::bigint[], string_to_array($2, ',')) q(document, type)
+JOIN tieout.step s ON s.document = q.document AND s.type = q.type
 """
 
 _RECOMPUTE_STEPS = """
@@ -105,6 +119,27 @@ async def next_documents(conn: Connection, count: int) -> list[int]:
     return [row[0] for row in found]
 
 
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """A stored document: its number, the hash of its references, and the months of its events."""
+
+    document: int
+    references_hash: int
+    first_month: date
+    last_month: date
+
+
+async def known_documents(conn: Connection, content_ids: Sequence[bytes]) -> dict[int, Known]:
+    """Find documents by their content ids; returns {place in the list: document}."""
+    if not content_ids:
+        return {}
+    found = await conn.fetch(
+        _KNOWN_DOCUMENTS,
+        ",".join(content.hex() for content in content_ids),
+        ",".join(str(numbers_of(content)[0]) for content in content_ids),
+    )
+    return {row[0] - 1: Known(row[1], row[2], row[3], row[4]) for row in found}
+
+
 class Held(msgspec.Struct, frozen=True, gc=False):
     """A stored document found by a name: whether the name is its own, and its component."""
 
@@ -120,18 +155,16 @@ async def look_up(conn: Connection, names: Sequence[tuple[Name, int]]) -> dict[N
     """
     if not names:
         return {}
+    hashes = [numbers_of(rows.content(name)) for name, _ in names]
     found = await conn.fetch(
         _LOOK_UP,
-        range(len(names)),
-        [rows.hash_of(name.value) for name, _ in names],
-        [name.kind for name, _ in names],
-        [name.scope for name, _ in names],
-        [name.value for name, _ in names],
-        [most for _, most in names],
+        ",".join(str(value) for value, _ in hashes),
+        ",".join(str(name) for _, name in hashes),
+        ",".join(str(most) for _, most in names),
     )
     out: dict[Name, list[Held]] = {}
     for i, document, role, component in found:
-        out.setdefault(names[i][0], []).append(Held(document, role == 0, component))
+        out.setdefault(names[i - 1][0], []).append(Held(document, role == 0, component))
     return out
 
 
@@ -146,12 +179,26 @@ async def known_references(
     return {(d, role, Name(kind, scope, value)) for d, role, kind, scope, value in found}
 
 
-async def known_steps(conn: Connection, documents: Sequence[int]) -> set[tuple[int, str]]:
-    """Return (document, event type) of all steps of documents."""
-    found = await conn.fetch(
-        "SELECT document, type FROM tieout.step WHERE document = ANY($1)", documents
+async def note_references(conn: Connection, hashes: Mapping[int, int]) -> None:
+    """Note the hashes of references that documents have now: {document: hash}."""
+    await conn.execute(
+        "UPDATE tieout.document d SET references_hash = n.hash"
+        " FROM unnest($1::bigint[], $2::bigint[]) n(id, hash) WHERE d.id = n.id",
+        list(hashes.keys()),
+        list(hashes.values()),
     )
-    return {(d, t) for d, t in found}
+
+
+async def known_steps(conn: Connection, pairs: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Return which (document, event type) have a step already."""
+    if not pairs:
+        return set()
+    found = await conn.fetch(
+        _KNOWN_STEPS,
+        ",".join(str(document) for document, _ in pairs),
+        ",".join(event_type for _, event_type in pairs),
+    )
+    return {(row[0], row[1]) for row in found}
 
 
 async def known_events(

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 
 from collector.model.event import Event
-from collector.model.reference import Name, value_hash
+from collector.model.reference import Name, content_id, numbers_of
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER = struct.pack(">h", -1)
@@ -22,9 +22,11 @@ _EPOCH_DAY = date(2000, 1, 1).toordinal()
 _int8 = struct.Struct(">iq").pack
 _event_head = struct.Struct(">hiqiq").pack
 _event_mid = struct.Struct(">iqi16si16siiihiq").pack
-_document = struct.Struct(">hiqiqiqi16siiii").pack
-_reference = struct.Struct(">hiqiqiqih").pack
-_step = struct.Struct(">hiqiqiq").pack
+_document = struct.Struct(">hiqiqiqi16siqiiii").pack
+_reference_head = struct.Struct(">hiqiq").pack
+_reference_mid = struct.Struct(">iqiqih").pack
+_step_head = struct.Struct(">hiq").pack
+_step_mid = struct.Struct(">iqiq").pack
 _count = struct.Struct(">ii").pack
 _length = struct.Struct(">i").pack
 
@@ -49,11 +51,21 @@ DOCUMENT_COLUMNS = [
     "component",
     "known_from",
     "content_id",
+    "references_hash",
     "first_month",
     "last_month",
     "kind",
 ]
-REFERENCE_COLUMNS = ["document", "batch", "value_hash", "role", "kind", "scope", "value"]
+REFERENCE_COLUMNS = [
+    "document",
+    "batch",
+    "value_hash",
+    "name_hash",
+    "role",
+    "kind",
+    "scope",
+    "value",
+]
 STEP_COLUMNS = ["document", "first_at", "last_at", "amount_minor", "n", "type", "currency"]
 
 
@@ -61,11 +73,6 @@ def microseconds(instant: datetime) -> int:
     """Return PostgreSQL's timestamptz: microseconds since 2000-01-01 UTC."""
     delta = instant - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
-def instant(us: int) -> datetime:
-    """Turn PostgreSQL's timestamptz back into an aware time."""
-    return datetime.fromtimestamp(us / 1_000_000 + 946_684_800, UTC)
 
 
 @lru_cache(4096)
@@ -84,25 +91,20 @@ def _text(value: str | None) -> bytes:
 _repeated = lru_cache(65_536)(_text)  # types, currencies, entities, kinds, scopes
 
 
-@lru_cache(65_536)
-def _name(name: Name) -> bytes:
-    return _repeated(name.kind) + _repeated(name.scope) + _text(name.value)
-
-
-hash_of = lru_cache(65_536)(value_hash)
+content = lru_cache(131_072)(content_id)  # a document's events follow each other closely
 
 
 def _number(value: int | None) -> bytes:
     return _NULL if value is None else _int8(8, value)
 
 
-def event_tail(event: Event, revision_no: int) -> bytes:
+def event_tail(event: Event, revision_no: int, occurred_us: int) -> bytes:
     """Pack an event but for `batch` and `document`."""
     return b"".join(
         (
             _event_mid(
                 8,
-                microseconds(event.occurred_at),
+                occurred_us,
                 16,
                 event.event_id,
                 16,
@@ -132,37 +134,40 @@ def event_head(batch: int, document: int) -> bytes:
 
 
 def document_row(  # noqa: PLR0913, PLR0917 -- a row's columns
-    document: int, component: int, seq: int, content: bytes, first: date, last: date, kind: str
+    document: int, component: int, seq: int, name: Name, references: int, first: date, last: date
 ) -> bytes:
     """Pack a row of `document`."""
-    head = _document(
-        7, 8, document, 8, component, 8, seq, 16, content, 4, days(first), 4, days(last)
-    )
-    return head + _repeated(kind)
+    numbers = 8, document, 8, component, 8, seq
+    months = 4, days(first), 4, days(last)
+    return _document(8, *numbers, 16, content(name), 8, references, *months) + _repeated(name.kind)
 
 
 def reference_row(document: int, batch: int, role: int, name: Name) -> bytes:
     """Pack a row of `reference`."""
-    return _reference(7, 8, document, 8, batch, 8, hash_of(name.value), 2, role) + _name(name)
+    return _reference_head(8, 8, document, 8, batch) + _reference_tail(role, name)
 
 
-def step_row(  # noqa: PLR0913, PLR0917 -- a row's columns
-    document: int,
-    first_us: int,
-    last_us: int,
-    amount_minor: int | None,
-    n: int,
-    event_type: str,
-    currency: str | None,
-) -> bytes:
-    """Pack a row of `step`."""
+@lru_cache(65_536)
+def _reference_tail(role: int, name: Name) -> bytes:
+    value_hash, name_hash = numbers_of(content(name))
+    texts = _repeated(name.kind) + _repeated(name.scope) + _text(name.value)
+    return _reference_mid(8, value_hash, 8, name_hash, 2, role) + texts
+
+
+def step_head(document: int) -> bytes:
+    """Pack the beginning of a step's row: its field count and document."""
+    return _step_head(len(STEP_COLUMNS), 8, document)
+
+
+def step_tail(first_us: int, last_us: int, n: int, last: Event) -> bytes:
+    """Pack a step but for its document: `last` is the event that says its type and amount."""
     return b"".join(
         (
-            _step(7, 8, document, 8, first_us, 8, last_us),
-            _number(amount_minor),
+            _step_mid(8, first_us, 8, last_us),
+            _number(last.amount_minor),
             _count(4, n),
-            _repeated(event_type),
-            _repeated(currency),
+            _repeated(last.type),
+            _repeated(last.currency),
         )
     )
 

@@ -90,12 +90,7 @@ async def exceptions(conn: Connection, run: int) -> list[Exception_]:
     found = await conn.fetch(
         "SELECT * FROM tieout.control_exception WHERE run = $1 ORDER BY ordinal", run
     )
-    return [
-        Exception_(
-            **{f: str(r[f]) if f == "subject" else r[f] for f in Exception_.__struct_fields__}
-        )
-        for r in found
-    ]
+    return [msgspec.convert({**row, "subject": str(row["subject"])}, Exception_) for row in found]
 
 
 def _run(row: Any) -> Run:  # noqa: ANN401 -- a database row

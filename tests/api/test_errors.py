@@ -36,6 +36,8 @@ WRONG = [
     ("/v1/traces", {"key": "1001", "as_of": "2026-01-31"}, "as_of", "with its offset"),
     ("/v1/traces", {"key": "1001", "as_of": "1767225600"}, "as_of", "with its offset"),
     ("/v1/traces", {"key": "1001", "as_of": "yesterday"}, "as_of", "with its offset"),
+    ("/v1/traces", {"key": "1001", "as_of": "0001-01-01T00:00:00+14:00"}, "as_of", "1970"),
+    ("/v1/coverage", {"as_known": "9999-12-31T23:59:59-12:00"}, "as_known", "2200"),
     ("/v1/transactions/7", {}, "document", "uuid"),
     ("/v1/flows/sales", {"as_known": "2026-01-31"}, "as_known", "with its offset"),
     ("/v1/controls/stuck_sales/runs", {"limit": "0"}, "limit", "greater than or equal to 1"),

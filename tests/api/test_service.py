@@ -21,6 +21,7 @@ from collector.errors import Misconfigured
 from collector.store import embedded
 from collector.store.session import embedded_store
 from tests.api.till import BOOKINGS, append, booking, sale, write
+from tests.support.otlp import receiving
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore
 
@@ -85,6 +86,22 @@ async def test_what_is_appended_to_a_file_appears_in_the_api(
         await answer(client, "/v1/traces?key=BANK-3005", 200)
         (found,) = (await client.get("/v1/traces?key=3005")).json()["transactions"]
         assert found["status"] == "completed"
+
+
+async def test_an_answer_over_a_kept_connection_does_not_wait_for_the_network(
+    database: Database, tmp_path: Path
+) -> None:
+    application = Application(
+        read_configuration(write(tmp_path)), DatabaseStore(database), clock.now
+    )
+    async with serving(application) as client:
+        await answer(client, "/readyz", 200)
+        took = []
+        for _ in range(20):
+            elapsed = clock.stopwatch()
+            await client.get("/healthz")
+            took.append(elapsed())
+    assert sorted(took)[10] < 0.03  # Nagle's algorithm would hold each back for 40 ms
 
 
 async def test_a_stream_that_fails_is_tried_again_and_stops_no_other(
@@ -161,7 +178,8 @@ async def test_a_signal_ends_it_cleanly_and_leaves_the_server_to_others(
         headers = {"Authorization": f"Bearer {key.read_text().strip()}"}
         async with httpx.AsyncClient(base_url=line.split()[3], headers=headers) as client:
             await answer(client, "/readyz", 200)
-            await answer(client, "/v1/traces?key=1001", 200)
+            await answer(client, "/v1/traces?key=BANK-1001", 200)
+            await answer(client, "/v1/traces?key=2004", 200)
             process.send_signal(number)
             out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         assert (process.returncode, out.decode()) == (0, "left cleanly\n"), err
@@ -184,6 +202,48 @@ async def test_the_last_one_out_stops_the_server(base: Path, tmp_path: Path) -> 
     await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode == 0
     assert not (base / "data/pg/postmaster.pid").exists()
+
+
+async def test_a_stop_amid_a_large_file_keeps_whole_batches_and_the_next_start_reads_on(
+    database: Database, tmp_path: Path
+) -> None:
+    path, many = write(tmp_path), 40_000
+    append(tmp_path / "sales-2.jsonl", [sale(f"L{n}", 3) for n in range(many)])
+    store = DatabaseStore(database)
+    application = Application(read_configuration(path), store, clock.now)
+    async with serving(application) as client:
+        await answer(client, "/v1/traces?key=L1", 200)
+    first = await _counted(store)
+    assert 0 < first < many
+    async with serving(application) as client:
+        await answer(client, f"/v1/traces?key=L{many - 1}", 200)
+    assert await _counted(store) == many
+
+
+async def _counted(store: DatabaseStore) -> int:
+    """Count the large file's events; each batch is there whole, as its control totals say."""
+    async with store.connect() as conn:
+        told = await conn.fetchval(
+            "SELECT sum(events) FROM tieout.batch WHERE part_name LIKE '%sales-2.jsonl'"
+        )
+        found = await conn.fetchval(
+            "SELECT count(*) FROM tieout.event e JOIN tieout.batch b ON b.id = e.batch"
+            " WHERE b.part_name LIKE '%sales-2.jsonl'"
+        )
+    assert told == found
+    return int(found)
+
+
+async def test_traces_and_metrics_are_sent_where_a_receiver_is_configured(
+    database: Database, tmp_path: Path
+) -> None:
+    with receiving() as otlp:
+        path = write(tmp_path, more=f"telemetry: {{otlp_endpoint: '{otlp.endpoint}'}}\n")
+        application = Application(read_configuration(path), DatabaseStore(database), clock.now)
+        async with serving(application):
+            async with asyncio.timeout(PATIENCE_S):
+                while {p for p, _ in otlp.requests} != {"/v1/traces", "/v1/metrics"}:  # noqa: ASYNC110 -- another thread's
+                    await asyncio.sleep(0.05)
 
 
 async def test_a_port_that_is_taken_is_said_before_anything_starts(

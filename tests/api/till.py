@@ -137,6 +137,7 @@ async def served(
     app = create_app(application, application.engine(), Keys([KEY, SECOND_KEY]), checks)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         running = asyncio.create_task(server._serve([listener]))
         headers = {"Authorization": f"Bearer {KEY}"}

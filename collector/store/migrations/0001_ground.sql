@@ -150,23 +150,27 @@ CREATE SEQUENCE tieout.document_id;
 
 -- A document, by a number that means nothing outside. `content_id` is the hash of its own name, the
 -- handle that people hold; `component` is the private label of its transaction, since `known_from`.
+-- `references_hash` tells at a glance that an event brings no name that the document does not have.
 CREATE TABLE tieout.document (
-    id          bigint PRIMARY KEY,
-    component   bigint NOT NULL,
-    known_from  bigint NOT NULL,
-    content_id  uuid NOT NULL,
-    first_month date NOT NULL,
-    last_month  date NOT NULL,
-    kind        text NOT NULL
+    id              bigint PRIMARY KEY,
+    component       bigint NOT NULL,
+    known_from      bigint NOT NULL,
+    content_id      uuid NOT NULL,
+    references_hash bigint NOT NULL,
+    first_month     date NOT NULL,
+    last_month      date NOT NULL,
+    kind            text NOT NULL
 );
 CREATE INDEX document_component ON tieout.document (component);
 
 -- Names of documents. Role 0 is a document's own name, 1 identity, 2 group, 3 context.
--- `value_hash` is over the folded value alone, so that a key typed by a person finds it.
+-- `value_hash` is over the folded value alone, so that a key typed by a person finds it; `name_hash` over
+-- kind, scope and value as they are.
 CREATE TABLE tieout.reference (
     document   bigint NOT NULL,
     batch      bigint NOT NULL,
     value_hash bigint NOT NULL,
+    name_hash  bigint NOT NULL,
     role       smallint NOT NULL,
     kind       text NOT NULL,
     scope      text NOT NULL,

@@ -18,8 +18,9 @@ from collector.clock import now
 from collector.model.event import Event
 from collector.model.reference import GROUP, IDENTITY, Name, digest
 from collector.pipeline import correlate
-from collector.pipeline.commit import Batch, commit, prepare
+from collector.pipeline.commit import Batch, commit
 from collector.pipeline.dump import dump
+from collector.pipeline.prepare import prepare
 from collector.pipeline.rebuild import rebuild
 from collector.store import ingest, streams
 from collector.store.embedded import Server

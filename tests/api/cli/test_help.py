@@ -1,0 +1,101 @@
+"""`--help` teaches: every command has an example that can be typed."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from api.cli import cli
+from tests.api.cli.desk import COMMON, schemas
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    yield " ".join(path), command
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from walk(inner, (*path, name))
+
+
+COMMANDS = dict(walk(cli))
+LEAVES = {name: c for name, c in COMMANDS.items() if not isinstance(c, click.Group)}
+SHOWN_OTHERWISE = {"control-run-all": "control run", "sync-dry-run": "sync", "dump": "dump"}
+"""Schemas beside the one that bears a command's name."""
+
+
+def examples(command: click.Command) -> list[str]:
+    lines = (command.epilog or "").partition("Example:\n")[2].splitlines()
+    return [part.strip() for line in lines for part in re.split(r"&&| > \S+|#.*", line) if part.strip()]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_what_it_does_and_gives_an_example(name: str) -> None:
+    done = CliRunner().invoke(cli, [*name.split(), "--help"], prog_name="tieout")
+    assert done.exit_code == 0
+    text = done.stdout
+    assert "Example:" in text
+    assert "\b" not in text
+    assert f"Usage: tieout {name}".rstrip() in text
+    assert COMMANDS[name].help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_example_can_be_typed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("exports/payments.csv", "exports/invoices.xml", "other.yaml"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    found = examples(COMMANDS[name])
+    assert found
+    for line in found:
+        program, *words = shlex.split(line)
+        assert program == "tieout"
+        leaf, context = parse(words)
+        assert leaf.startswith(name), line
+        context.close()
+
+
+def parse(words: list[str]) -> tuple[str, click.Context]:
+    """Parse a command line as click does, and run nothing."""
+    context = cli.make_context("tieout", list(words))
+    path: list[str] = []
+    command: click.Command = cli
+    while isinstance(command, click.Group):
+        name, found, rest = command.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
+        assert name is not None
+        assert found is not None
+        path.append(name)
+        command, context = found, found.make_context(name, rest, parent=context)
+    return " ".join(path), context
+
+
+def test_exit_codes_stand_in_the_help() -> None:
+    text = CliRunner().invoke(cli, ["--help"]).stdout
+    for code, meaning in enumerate(("fine", "error", "usage", "exceptions", "could not conclude")):
+        assert re.search(rf"^ +{code}  {meaning}", text, re.MULTILINE)
+
+
+def test_what_can_be_shown_as_json_has_a_schema_and_the_other_way_round() -> None:
+    with_json = {
+        name.replace(" ", "-")
+        for name, command in LEAVES.items()
+        if any(parameter.name == "as_json" for parameter in command.params)
+    }
+    assert with_json | set(SHOWN_OTHERWISE) | {COMMON} == set(schemas())
+    assert set(SHOWN_OTHERWISE.values()) <= set(LEAVES)
+
+
+READING = {"coverage", "exceptions", "status", "trace", "transactions", "flow show", "flow list"}
+READING |= {"control list", "control runs", "control run", "quarantine list", "quarantine show"}
+
+
+def test_every_reading_command_takes_json() -> None:
+    for name in READING:
+        assert any(p.name == "as_json" for p in LEAVES[name].params), name

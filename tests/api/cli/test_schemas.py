@@ -1,0 +1,121 @@
+"""What `--json` shows is what its JSON Schema says: every command, over a store with something in it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.api.cli.desk import Desk, conforms, same_signals, schemas
+from tests.support import shop
+from tests.support.postgres import temporary_base
+
+T = "2026-01-31T08:00:00Z"
+COMMANDS = [
+    ("sync", "sync", 0),
+    ("sync --dry-run --limit 20", "sync-dry-run", 0),
+    ("coverage", "coverage", 0),
+    (f"coverage --as-of {T} --as-known {T}", "coverage", 0),
+    (f"control run late_payments --as-of {T}", "control-run", 3),
+    (f"control run nothing_stuck --as-of {T}", "control-run", 0),
+    (f"control run nothing_stuck --as-of {T} --as-known 2026-01-06T00:00:00Z", "control-run", 1),
+    (f"control run --all --as-of {T}", "control-run-all", 3),
+    ("control list", "control-list", 0),
+    ("control runs late_payments", "control-runs", 0),
+    ("control runs never_run", "control-runs", 0),
+    ("exceptions", "exceptions", 0),
+    ("exceptions --control late_payments --limit 1", "exceptions", 0),
+    ("flow list", "flow-list", 0),
+    (f"flow show invoices --as-of {T}", "flow-show", 0),
+    (f"transactions --as-of {T}", "transactions", 0),
+    ("transactions --status late --flow invoices --step paid", "transactions", 0),
+    ("trace B-MISSING", "trace", 0),
+    ("trace E-LATE", "trace", 0),
+    ("trace A-", "trace", 0),
+    ("trace -- -", "trace", 1),
+    ("trace nobody", "trace", 1),
+    ("status", "status", 0),
+    ("quarantine list", "quarantine-list", 0),
+    ("quarantine list --all --source bank", "quarantine-list", 0),
+    ("quarantine show 1", "quarantine-show", 0),
+    ("quarantine replay", "quarantine-replay", 0),
+    ("rebuild", "rebuild", 0),
+    ("migrate", "migrate", 0),
+    ("config check", "config-check", 0),
+]
+
+
+@pytest.fixture(scope="module")
+def shop_desk(data_dir: Path) -> Iterator[Desk]:
+    with temporary_base() as folder, same_signals():
+        shop.write(folder)
+        desk = Desk(folder, data_dir)
+        assert desk("sync").code == 0
+        assert desk(f"control run --all --as-of {T}").code == 3
+        yield desk
+
+
+@pytest.mark.parametrize(("line", "schema", "code"), COMMANDS, ids=[c[0] for c in COMMANDS])
+def test_a_command_shows_one_document_as_its_schema_says(
+    shop_desk: Desk, line: str, schema: str, code: int
+) -> None:
+    answer = shop_desk(line.replace(" --", " --json --", 1) if " -- " in line else f"{line} --json")
+    assert answer.code == code, answer
+    conforms(schema, answer.document)
+
+
+@pytest.mark.parametrize("line", ["dump", f"dump --as-of {T}"])
+def test_every_line_of_a_dump_is_as_its_schema_says(shop_desk: Desk, line: str) -> None:
+    answer = shop_desk(line)
+    assert answer.code == 0
+    rows = [json.loads(text) for text in answer.out.splitlines()]
+    kinds = {row["row"] for row in rows}
+    assert kinds >= {"event", "transaction", "quarantined"}
+    for kind in kinds:
+        several = [row for row in rows if row["row"] == kind]
+        for row in several[:20]:
+            conforms("dump", row)
+
+
+def test_a_wrong_configuration_is_shown_as_its_schema_says(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, tmp_path).start()
+    desk.change("title: Order to cash", "titel: Order to cash")
+    document = desk.shown("config check", "config-check", 2)
+    assert {p["key"] for p in document["problems"]} >= {"flows.0.titel"}
+
+
+def test_the_demo_finds_what_it_planted_and_shows_it_as_its_schema_says() -> None:
+    with temporary_base() as folder:
+        document = Desk(folder, folder / "demo").shown("demo --no-serve", "demo")
+    assert document["defects"]
+    assert all(d["planted"] == d["found"] > 0 == d["false"] for d in document["defects"])
+    assert all(d["planted"] > 0 == d["alarms"] for d in document["lookalikes"])
+
+
+@pytest.mark.parametrize("name", sorted(schemas()))
+def test_a_schema_is_strict_and_valid(name: str) -> None:
+    schema = schemas()[name]
+    Draft202012Validator.check_schema(schema)
+    assert schema["$id"] == f"{name}.schema.json"
+    for part in parts(schema):
+        if "properties" in part and "$ref" not in part:
+            assert "additionalProperties" in part or part.get("title") or "subject" in part["properties"]
+            assert set(part["required"]) <= set(part["properties"])
+
+
+def parts(schema: object) -> Iterator[dict[str, object]]:
+    if isinstance(schema, dict):
+        yield schema
+        for inner in schema.values():
+            yield from parts(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from parts(inner)
+
+
+def test_a_schema_refuses_what_is_not_ours() -> None:
+    with pytest.raises(AssertionError, match="surprise"):
+        conforms("rebuild", {"documents": 1, "surprise": 2})
+    with pytest.raises(AssertionError, match="date-time"):
+        conforms("transactions", {"as_of": "2026-01-31", "transactions": []})

@@ -1,0 +1,69 @@
+"""What is generated says what its sources say."""
+
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from collector.store.cluster import database_sql
+from collector.store.embedded import Server
+from tests.support.postgres import Database
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """The script as a module; it has no extension."""
+    loader = SourceFileLoader("scripts_generate", str(ROOT / "scripts/generate"))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def test_every_generated_file_is_what_its_source_says(generate: ModuleType) -> None:
+    stale = [str(path.relative_to(ROOT)) for path in generate.differing(generate.texts())]
+    assert stale == [], "run `make schema`"
+
+
+def test_a_file_that_differs_or_is_missing_is_named(generate: ModuleType, tmp_path: Path) -> None:
+    same, other, missing = (tmp_path / name for name in ("same", "other", "missing"))
+    same.write_text("as it should be")
+    other.write_text("edited by hand")
+    wanted = dict.fromkeys((same, other, missing), "as it should be")
+    assert generate.differing(wanted) == [other, missing]
+
+
+def test_the_committed_schema_is_what_the_migrations_make(
+    generate: ModuleType, database: Database
+) -> None:
+    assert generate.SCHEMA_SQL.read_text(encoding="utf-8") == generate.schema_sql(
+        database.dsn("postgres")
+    ), "run `make schema`"
+
+
+async def test_the_committed_schema_and_the_migrations_make_the_same_database(
+    generate: ModuleType, database: Database, server: Server
+) -> None:
+    name = f"test_{uuid4().hex}"
+    admin = await asyncpg.connect(server.dsn("postgres", "postgres"))
+    try:
+        for statement in database_sql(name):
+            await admin.execute(statement)
+        loaded = Database(server, name)
+        conn = await asyncpg.connect(loaded.dsn("postgres"))
+        try:
+            await conn.execute(generate.SCHEMA_SQL.read_text(encoding="utf-8"))
+        finally:
+            await conn.close()
+        made = generate.schema_sql(loaded.dsn("postgres"))
+        assert made == generate.schema_sql(database.dsn("postgres"))
+    finally:
+        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await admin.close()
