@@ -65,12 +65,6 @@ def content_id(name: Name) -> bytes:
     return _TWO_NUMBERS.pack(value_hash(name.value), name_hash(name))
 
 
-def numbers_of(content: bytes) -> tuple[int, int]:
-    """Take a content id apart: (value hash, name hash)."""
-    value, name = _TWO_NUMBERS.unpack(content)
-    return value, name
-
-
 def fold(value: str) -> str:
     """Fold a value as a person may type it: without case and surplus blanks."""
     return " ".join(value.casefold().split())

@@ -188,9 +188,7 @@ class Correlation:
         """Find which documents are known, number the new ones, and see who else holds their names."""
         self.known = [self.memory.get(name) for name in self.p.names]
         unknown = [n for n, known in enumerate(self.known) if known is None]
-        found = await ingest.known_documents(
-            self.conn, [rows.content(self.p.names[n]) for n in unknown]
-        )
+        found = await ingest.known_documents(self.conn, [self.p.names[n] for n in unknown])
         for i, known in found.items():
             self.known[unknown[i]] = known
         fresh = iter(await ingest.next_documents(self.conn, self.known.count(None)))

@@ -6,7 +6,7 @@ from datetime import date
 import msgspec
 
 from collector.model.event import Event
-from collector.model.reference import IDENTITY, Name, numbers_of
+from collector.model.reference import IDENTITY, Name
 from collector.store import rows
 
 _HASH_MODULUS = 2**64
@@ -34,7 +34,7 @@ class Prepared(msgspec.Struct):
 
 def references_hash(references: Iterable[tuple[int, Name]]) -> int:
     """Hash a set of references to a signed 64-bit number, whatever their order."""
-    total = sum(numbers_of(rows.content(name))[1] * (2 * role + 1) for role, name in references)
+    total = sum(rows.numbers(name)[1] * (2 * role + 1) for role, name in references)
     return (total + _HASH_MODULUS // 2) % _HASH_MODULUS - _HASH_MODULUS // 2
 
 

@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 from asyncpg.pgproto.pgproto import UUID
 
-from collector.model.reference import Name, numbers_of
+from collector.model.reference import Name
 from collector.store import rows
 
 Connection: TypeAlias = asyncpg.Connection
@@ -128,14 +128,14 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     last_month: date
 
 
-async def known_documents(conn: Connection, content_ids: Sequence[bytes]) -> dict[int, Known]:
-    """Find documents by their content ids; returns {place in the list: document}."""
-    if not content_ids:
+async def known_documents(conn: Connection, names: Sequence[Name]) -> dict[int, Known]:
+    """Find documents by their own names; returns {place in the list: document}."""
+    if not names:
         return {}
     found = await conn.fetch(
         _KNOWN_DOCUMENTS,
-        ",".join(content.hex() for content in content_ids),
-        ",".join(str(numbers_of(content)[0]) for content in content_ids),
+        ",".join(rows.content(name).hex() for name in names),
+        ",".join(str(rows.numbers(name)[0]) for name in names),
     )
     return {row[0] - 1: Known(row[1], row[2], row[3], row[4]) for row in found}
 
@@ -155,7 +155,7 @@ async def look_up(conn: Connection, names: Sequence[tuple[Name, int]]) -> dict[N
     """
     if not names:
         return {}
-    hashes = [numbers_of(rows.content(name)) for name, _ in names]
+    hashes = [rows.numbers(name) for name, _ in names]
     found = await conn.fetch(
         _LOOK_UP,
         ",".join(str(value) for value, _ in hashes),

@@ -1,5 +1,6 @@
 """Records that could not be taken: kept, explained, replayed or accepted."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -75,8 +76,17 @@ async def insert(
 
 
 def _storable(body: dict[str, Any]) -> str | None:
-    text = _jsonb(body).decode()
-    return None if "\\u0000" in text else text  # jsonb cannot hold NUL; the raw bytes have it
+    """Encode a body for jsonb; None where that cannot hold it (NUL, lone surrogates, NaN)."""
+    try:
+        text = _jsonb(body).decode()
+        json.loads(text, parse_constant=_refuse)
+    except (UnicodeEncodeError, ValueError, OverflowError, RecursionError):
+        return None
+    return None if "\\u0000" in text else text
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
 
 
 async def resolve(conn: Connection, seq: int, resolutions: Sequence[Resolution]) -> None:

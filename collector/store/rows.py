@@ -12,13 +12,14 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 
 from collector.model.event import Event
-from collector.model.reference import Name, content_id, numbers_of
+from collector.model.reference import Name, name_hash, value_hash
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER = struct.pack(">h", -1)
 _NULL = struct.pack(">i", -1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(2000, 1, 1).toordinal()
+_two_numbers = struct.Struct(">qq").pack  # as collector.model.reference.content_id
 _int8 = struct.Struct(">iq").pack
 _event_head = struct.Struct(">hiqiq").pack
 _event_mid = struct.Struct(">iqi16si16siiihiq").pack
@@ -91,7 +92,15 @@ def _text(value: str | None) -> bytes:
 _repeated = lru_cache(65_536)(_text)  # types, currencies, entities, kinds, scopes
 
 
-content = lru_cache(131_072)(content_id)  # a document's events follow each other closely
+@lru_cache(131_072)  # a document's events follow each other closely
+def numbers(name: Name) -> tuple[int, int]:
+    """Return a name's two hashes: (value hash, name hash)."""
+    return value_hash(name.value), name_hash(name)
+
+
+def content(name: Name) -> bytes:
+    """Return the content id of the document that is called so."""
+    return _two_numbers(*numbers(name))
 
 
 def _number(value: int | None) -> bytes:
@@ -149,9 +158,9 @@ def reference_row(document: int, batch: int, role: int, name: Name) -> bytes:
 
 @lru_cache(65_536)
 def _reference_tail(role: int, name: Name) -> bytes:
-    value_hash, name_hash = numbers_of(content(name))
+    by_value, by_name = numbers(name)
     texts = _repeated(name.kind) + _repeated(name.scope) + _text(name.value)
-    return _reference_mid(8, value_hash, 8, name_hash, 2, role) + texts
+    return _reference_mid(8, by_value, 8, by_name, 2, role) + texts
 
 
 def step_head(document: int) -> bytes:

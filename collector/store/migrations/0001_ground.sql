@@ -245,7 +245,9 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('tieout.ensure_partition'));
-    IF to_regclass('tieout.' || name) IS NOT NULL THEN
+    -- asked of the catalogue itself: to_regclass may remember that there was none before the lock
+    IF EXISTS (SELECT FROM pg_class c
+               WHERE c.relname = name AND c.relnamespace = 'tieout'::regnamespace) THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE tieout.%I (LIKE tieout.event INCLUDING ALL)', name);

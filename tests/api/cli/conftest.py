@@ -31,4 +31,4 @@ def data_dir() -> Iterator[Path]:
 @pytest.fixture
 def embedded(data_dir: Path, tmp_path: Path) -> Desk:
     """Give what `tieout init` writes, over the module's embedded server."""
-    return Desk(tmp_path, data_dir).start()
+    return Desk(tmp_path / "embedded", data_dir).start()

@@ -47,11 +47,14 @@ class Desk(NamedTuple):
     def config(self) -> Path:
         return self.folder / "tieout.yaml"
 
+    @property
+    def place(self) -> Path:
+        """The data folder: never the user's own, even by mistake."""
+        return self.data_dir or self.folder / "not-to-be-made"
+
     def __call__(self, line: str, *, typed: str = "") -> Answer:
         """Run a command as it is typed, `tieout` left out."""
-        before = ["--config", str(self.config)]
-        if self.data_dir is not None:
-            before += ["--data-dir", str(self.data_dir)]
+        before = ["--config", str(self.config), "--data-dir", str(self.place)]
         done = CliRunner().invoke(cli, before + shlex.split(line), input=typed, prog_name="tieout")
         return Answer(done.exit_code, done.stdout, done.stderr)
 
@@ -66,7 +69,7 @@ class Desk(NamedTuple):
         """Write what `tieout init` writes."""
         for name, text in STARTER_FILES.items():
             path = self.folder / name
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         if self.data_dir is None:
             self.change("controls:", ELSEWHERE + "\ncontrols:")

@@ -21,9 +21,7 @@ TIEOUT = Path(sys.executable).with_name("tieout")
 
 def typed(desk: Desk, *words: str, before: tuple[str, ...] = ()) -> Answer:
     """Run the installed program in a process of its own."""
-    line = [TIEOUT, "--config", desk.config, *before]
-    if desk.data_dir is not None:
-        line += ["--data-dir", desk.data_dir]
+    line = [TIEOUT, "--config", desk.config, "--data-dir", desk.place, *before]
     done = subprocess.run([*line, *words], capture_output=True, text=True, check=False, timeout=120)
     return Answer(done.returncode, done.stdout, done.stderr)
 
