@@ -69,7 +69,12 @@ def check(invocation: Invocation, *, as_json: bool) -> None:
 @config.command(name="schema", epilog=example("tieout config schema > tieout.schema.json"))
 def schema_command() -> None:
     """Print the JSON Schema of tieout.yaml, for completion in editors."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema(CONNECTORS, CHECK_PARAMETERS)), indent=2).decode() + "\n")
+    sys.stdout.write(
+        msgspec.json.format(
+            msgspec.json.encode(schema(CONNECTORS, CHECK_PARAMETERS)), indent=2
+        ).decode()
+        + "\n"
+    )
 
 
 @click.command(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def demo(invocation: Invocation, seed: int, *, no_serve: bool, as_json: bool) ->
 async def _demo(
     app: Application,
     truth: Truth,
-    elapsed: Any,
+    elapsed: Callable[[], float],
     *,
     no_serve: bool,
     as_json: bool,

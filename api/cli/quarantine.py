@@ -107,7 +107,6 @@ def replay_command(invocation: Invocation, ids: tuple[int, ...], *, as_json: boo
 @click.pass_obj
 def accept_command(invocation: Invocation, entry: int, reason: str) -> None:
     """Accept a record as it is: no gap any more, and counted as excluded from then on."""
-
     if not reason.strip():
         raise click.UsageError("Say with --reason why this record need not come in.")
 

@@ -65,7 +65,9 @@ class Commands(click.Group):
             raise
         except Exception as error:  # the last resort: a sentence, and code 1
             sentence = f"This should not have happened: {type(error).__name__}: {error}"
-            err.print(f"{sentence}\n--verbose shows where.", style="red", markup=False, soft_wrap=True)
+            err.print(
+                f"{sentence}\n--verbose shows where.", style="red", markup=False, soft_wrap=True
+            )
             logging.getLogger("tieout").debug("where it happened", exc_info=True)
             sys.exit(EXIT_ERROR)
 

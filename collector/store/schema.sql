@@ -145,6 +145,7 @@ CREATE TABLE tieout.document (
     component bigint NOT NULL,
     known_from bigint NOT NULL,
     content_id uuid NOT NULL,
+    references_hash bigint NOT NULL,
     first_month date NOT NULL,
     last_month date NOT NULL,
     kind text NOT NULL
@@ -333,6 +334,7 @@ CREATE TABLE tieout.reference (
     document bigint NOT NULL,
     batch bigint NOT NULL,
     value_hash bigint NOT NULL,
+    name_hash bigint NOT NULL,
     role smallint NOT NULL,
     kind text NOT NULL,
     scope text NOT NULL,
@@ -624,7 +626,9 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('tieout.ensure_partition'));
-    IF to_regclass('tieout.' || name) IS NOT NULL THEN
+    -- asked of the catalogue itself: to_regclass may remember that there was none before the lock
+    IF EXISTS (SELECT FROM pg_class c
+               WHERE c.relname = name AND c.relnamespace = 'tieout'::regnamespace) THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE tieout.%I (LIKE tieout.event INCLUDING ALL)', name);

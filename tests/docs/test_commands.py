@@ -18,7 +18,8 @@ from typing import NamedTuple
 import click
 import pytest
 
-from api.cli import cli
+from api.cli.root import cli
+from collector.store.embedded import running
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -30,6 +31,8 @@ DOCUMENTS = sorted(
     ]
 )
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+COMING = {"tests/collector/pipeline/test_steps.py"}
+"""Named already and not written yet."""
 EXIT_CODES_FINE = (0, 3, 4)
 """Fine, exceptions noted, could not conclude: none of them says that a document is wrong."""
 
@@ -39,6 +42,7 @@ _BLOCK = re.compile(
 )
 _FENCED = re.compile(r"^```\w*\n.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_PATH = re.compile(r"`([a-z_]+/[\w./-]*\w/?)(?:::\w+)?`")
 _TIEOUT = re.compile(r"(?:^|`|&& |\$ |bin/)tieout ([^`\n|>#&]*)", re.MULTILINE)
 
 
@@ -65,23 +69,26 @@ def test_commands_run_and_print_what_the_document_shows(
     name: str, base: Path, tmp_path: Path
 ) -> None:
     printed = ""
-    for block in blocks(ROOT / name):
-        if block.use == "file":
-            (tmp_path / block.path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / block.path).write_text(block.text, encoding="utf-8")
-        elif block.use == "test":
-            for line in re.findall(r"^tieout .*$", block.text, re.MULTILINE):
-                printed = run(line, base / "data", tmp_path)
-        else:
-            shown, said = tidy(block.text), tidy(printed)
-            assert re.fullmatch(pattern(shown), f"{said}\n"), f"shown:\n{shown}\nprinted:\n{said}"
+    with running(base / "data"):  # the commands join it: one start and one stop instead of many
+        for block in blocks(ROOT / name):
+            if block.use == "file":
+                (tmp_path / block.path).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / block.path).write_text(block.text, encoding="utf-8")
+            elif block.use == "test":
+                for line in re.findall(r"^tieout .*$", block.text, re.MULTILINE):
+                    printed = run(line, base / "data", tmp_path)
+            else:
+                shown, said = tidy(block.text), tidy(printed)
+                assert re.fullmatch(pattern(shown), f"{said}\n"), (
+                    f"shown:\n{shown}\nprinted:\n{said}"
+                )
 
 
 def run(line: str, data: Path, folder: Path) -> str:
     """Run one command as a shell would, with a data folder of the test's own; return what it printed."""
     words = shlex.split(line, comments=True)[1:]
     command = [str(Path(sys.executable).with_name("tieout")), "--data-dir", str(data), *words]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 -- our own command, with words of our own documents
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode in EXIT_CODES_FINE, f"{line}\n{done.stdout}{done.stderr}"
@@ -111,6 +118,12 @@ def test_relative_links_lead_somewhere(name: str) -> None:
         assert found.exists(), target
         if anchor:
             assert anchor in anchors(found), target
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("control_checks")])
+def test_files_that_are_named_exist(name: str) -> None:
+    named = set(_PATH.findall((ROOT / name).read_text(encoding="utf-8")))
+    assert {path for path in named if not (ROOT / path).exists()} <= COMING
 
 
 def anchors(path: Path) -> set[str]:

@@ -20,8 +20,8 @@ DATA = {".sql", ".yaml", ".json", ".jsonl"}
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)  # noqa: S603 -- our own
     (built,) = folder.glob("tieout-*.whl")
     return built
 
@@ -38,8 +38,8 @@ def tieout(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty")
     venv.create(folder, with_pip=False)
     python = folder / "bin/python"
-    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
-    subprocess.run(
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    subprocess.run(  # noqa: S603 -- our own program
         [*install, "--no-deps", "--no-index", "--disable-pip-version-check", wheel],
         check=True,
         capture_output=True,
@@ -62,7 +62,7 @@ def lent(folder: Path) -> Path:
 
 def run(tieout: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}  # noqa: TID251 -- handed on to a process
-    return subprocess.run(
+    return subprocess.run(  # noqa: S603 -- our own program
         [tieout, *words],
         cwd=folder,
         env=environment,
@@ -136,7 +136,7 @@ def test_an_empty_environment_runs_it_and_not_the_packages_of_the_folder_it_is_r
 def test_it_runs_from_where_it_was_installed(tieout: Path, tmp_path: Path) -> None:
     python = tieout.with_name("python")
     where = "import api, collector; print(api.__file__, collector.__file__, sep='\\n')"
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 -- our own program
         [python, "-P", "-c", where], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     for line in done.stdout.split():

@@ -1,11 +1,11 @@
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from collector.store.embedded import running
+from collector.store.embedded import Server
 from tests.api.cli.desk import Desk, same_signals
-from tests.support.postgres import Database, temporary_base
+from tests.support.postgres import Database, fresh_database
 
 
 @pytest.fixture(autouse=True)
@@ -15,20 +15,14 @@ def _signals() -> Iterator[None]:
 
 
 @pytest.fixture
-def desk(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def desk(database: Database, tmp_path: Path) -> Desk:
     """Give what `tieout init` writes, over a database of the test's own, nothing read yet."""
-    monkeypatch.setenv("TIEOUT_TEST_DSN", database.server.dsn("postgres", database.name))
-    return Desk(tmp_path).start()
-
-
-@pytest.fixture(scope="module")
-def data_dir() -> Iterator[Path]:
-    """Give a data folder whose embedded server is up for as long as the module runs."""
-    with temporary_base() as folder, running(folder / "data") as server:
-        yield server.data_dir
+    return Desk(tmp_path).start().over(database.server.dsn("postgres", database.name))
 
 
 @pytest.fixture
-def embedded(data_dir: Path, tmp_path: Path) -> Desk:
-    """Give what `tieout init` writes, over the module's embedded server."""
-    return Desk(tmp_path / "embedded", data_dir).start()
+async def second_desk(server: Server, tmp_path: Path) -> AsyncIterator[Desk]:
+    """Give another one, over a database of its own."""
+    async with fresh_database(server) as database:
+        dsn = database.server.dsn("postgres", database.name)
+        yield Desk(tmp_path / "second").start().over(dsn)

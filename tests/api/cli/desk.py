@@ -11,16 +11,19 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from click.testing import CliRunner
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import (  # type: ignore[import-untyped]  # it ships no types
+    Draft202012Validator,
+    FormatChecker,
+)
 from referencing import Registry, Resource
 
 import api
-from api.cli import cli
+from api.cli.root import cli
 from api.starter import STARTER_FILES
 
 SCHEMAS = Path(api.__file__).parent / "schemas"
 COMMON = "common"
-ELSEWHERE = '\nstore: {dsn: "${env:TIEOUT_TEST_DSN}"}\n'
+ELSEWHERE = '\nstore: {dsn: "${file:store.dsn}"}\n'
 STATUS_TIME = "2026-02-09T00:00:00+01:00"
 """The starter's orders are declared complete beyond it."""
 
@@ -71,8 +74,12 @@ class Desk(NamedTuple):
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        if self.data_dir is None:
-            self.change("controls:", ELSEWHERE + "\ncontrols:")
+        return self
+
+    def over(self, dsn: str) -> "Desk":
+        """Name another server in the configuration."""
+        (self.folder / "store.dsn").write_text(dsn)
+        self.config.write_text(self.config.read_text() + ELSEWHERE)
         return self
 
     def change(self, old: str, new: str) -> None:
@@ -108,20 +115,18 @@ def conforms(name: str, document: object) -> None:
 
 
 def _formats() -> FormatChecker:
-    checker = FormatChecker(formats=())
-
-    @checker.checks("date-time", raises=ValueError)
-    def _instant(text: object) -> bool:
+    def instant(text: object) -> bool:
         return not isinstance(text, str) or datetime.fromisoformat(text).tzinfo is not None
 
-    @checker.checks("date", raises=ValueError)
-    def _day(text: object) -> bool:
+    def day(text: object) -> bool:
         return not isinstance(text, str) or bool(date.fromisoformat(text))
 
-    @checker.checks("uuid", raises=ValueError)
-    def _uuid(text: object) -> bool:
+    def uuid(text: object) -> bool:
         return not isinstance(text, str) or bool(UUID(text))
 
+    checker = FormatChecker(formats=())
+    for name, check in (("date-time", instant), ("date", day), ("uuid", uuid)):
+        checker.checks(name, raises=ValueError)(check)
     return checker
 
 

@@ -110,7 +110,11 @@ def test_a_wrong_configuration_names_file_line_and_column(desk: Desk, line: str)
     ("old", "new", "said"),
     [
         ("tieout: 1", "tieout: [1", "tieout.yaml:"),
-        ("${env:TIEOUT_TEST_DSN}", "${env:TIEOUT_NO_SUCH_THING}", "TIEOUT_NO_SUCH_THING is not set"),
+        (
+            "${env:TIEOUT_TEST_DSN}",
+            "${env:TIEOUT_NO_SUCH_THING}",
+            "TIEOUT_NO_SUCH_THING is not set",
+        ),
         ("${env:TIEOUT_TEST_DSN}", "${file:no.secret}", "no.secret cannot be read"),
     ],
 )

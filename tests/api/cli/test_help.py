@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from api.cli import cli
+from api.cli.root import cli
 from tests.api.cli.desk import COMMON, schemas
 
 
@@ -28,7 +28,9 @@ SHOWN_OTHERWISE = {"control-run-all": "control run", "sync-dry-run": "sync", "du
 
 def examples(command: click.Command) -> list[str]:
     lines = (command.epilog or "").partition("Example:\n")[2].splitlines()
-    return [part.strip() for line in lines for part in re.split(r"&&| > \S+|#.*", line) if part.strip()]
+    return [
+        part.strip() for line in lines for part in re.split(r"&&| > \S+|#.*", line) if part.strip()
+    ]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

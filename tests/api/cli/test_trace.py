@@ -44,7 +44,9 @@ def test_a_fragment_of_several_names_lists_them(told: Desk) -> None:
         assert number(told, candidate["value"]) == candidate["value"]
 
 
-@pytest.mark.parametrize("key", ["NOBODY", "%", "_", "'", "[bold]", "ffffffffffffffffffffffffffffffff"])
+@pytest.mark.parametrize(
+    "key", ["NOBODY", "%", "_", "'", "[bold]", "ffffffffffffffffffffffffffffffff"]
+)
 def test_a_name_that_nobody_has_is_said_honestly(told: Desk, key: str) -> None:
     answer = told(f'trace "{key}"')
     assert answer.code == 1
