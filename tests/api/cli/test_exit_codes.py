@@ -111,11 +111,11 @@ def test_a_wrong_configuration_names_file_line_and_column(desk: Desk, line: str)
     [
         ("tieout: 1", "tieout: [1", "tieout.yaml:"),
         (
-            "${env:TIEOUT_TEST_DSN}",
+            "${file:store.dsn}",
             "${env:TIEOUT_NO_SUCH_THING}",
             "TIEOUT_NO_SUCH_THING is not set",
         ),
-        ("${env:TIEOUT_TEST_DSN}", "${file:no.secret}", "no.secret cannot be read"),
+        ("${file:store.dsn}", "${file:no.secret}", "no.secret cannot be read"),
     ],
 )
 def test_what_cannot_be_read_of_the_configuration_is_said(
@@ -134,8 +134,8 @@ def test_no_configuration_is_said_with_the_remedy(tmp_path: Path) -> None:
     assert "tieout init" in answer.err
 
 
-def test_a_server_out_of_reach_is_an_error(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TIEOUT_TEST_DSN", "postgresql://me:hush-hush@127.0.0.1:1/tieout")
+def test_a_server_out_of_reach_is_an_error(tmp_path: Path) -> None:
+    desk = Desk(tmp_path).start().over("postgresql://me:hush-hush@127.0.0.1:1/tieout")
     for line in ("status", "sync", "migrate"):
         answer = desk(line)
         assert (answer.code, answer.out) == (1, ""), line

@@ -32,7 +32,9 @@ async def empty(
     await admin.execute(f"CREATE DATABASE {name} OWNER {owner}")
     monkeypatch.setenv("TIEOUT_TEST_DSN", dsn)
     try:
-        yield Desk(tmp_path).start()
+        desk = Desk(tmp_path).start().over(dsn)
+        desk.change("${file:store.dsn}", "${env:TIEOUT_TEST_DSN}")
+        yield desk
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         if owner != "postgres":
@@ -63,10 +65,10 @@ def test_it_is_not_reset_from_here(desk: Desk) -> None:
 
 
 def test_a_login_that_is_refused_is_said_without_its_password(
-    desk: Desk, server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path
 ) -> None:
     place = server.dsn("postgres", "postgres").partition("@")[2]
-    monkeypatch.setenv("TIEOUT_TEST_DSN", f"postgresql://postgres:hush-hush@{place}")
+    desk = Desk(tmp_path).start().over(f"postgresql://postgres:hush-hush@{place}")
     answer = desk("status")
     assert (answer.code, answer.out) == (1, "")
     assert "password authentication failed" in answer.err

@@ -1,7 +1,6 @@
 """Programs as they are installed: what goes to which stream, and several at once on one store."""
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 import asyncpg
 
 from collector.store import streams
-from collector.store.embedded import running
 from tests.api.cli.desk import STATUS_TIME, Answer, Desk, conforms
 from tests.support.postgres import Database, temporary_base
 
@@ -44,7 +42,6 @@ def test_a_document_alone_is_on_standard_output_and_the_log_on_the_other(desk: D
 
 
 def test_a_crash_is_a_sentence_and_its_trace_comes_with_verbose(desk: Desk) -> None:
-    typed(desk, "sync")
     in_the_way = desk.folder / "sitecustomize"
     in_the_way.mkdir()
     (in_the_way / "sitecustomize.py").write_text(
@@ -86,16 +83,16 @@ def test_several_share_the_server_and_the_last_one_stops_it(tmp_path: Path) -> N
         pid_file = folder / "data/pg/postmaster.pid"
         with another(folder / "data"):
             postmaster = pid_file.read_text().splitlines()[0]
-            assert typed(desk, "sync").code == 0
+            assert desk("sync").code == 0
             status = typed(desk, "status", "--json")
             assert (status.code, status.document["events"]) == (0, 7)
             assert pid_file.read_text().splitlines()[0] == postmaster
-            refused = typed(desk, "reset", "--yes")
+            refused = desk("reset", typed="y\n")
             assert refused.code == 1
             assert "Another command is using" in refused.err
         assert not pid_file.exists()
-        with running(folder / "data"):
-            assert desk.shown("status", "status")["events"] == 7
+        assert desk("reset", typed="y\n").code == 0
+        assert not (folder / "data").exists()
 
 
 async def _hold(database: Database) -> asyncpg.Connection:
@@ -106,21 +103,14 @@ async def _hold(database: Database) -> asyncpg.Connection:
     return conn
 
 
-async def test_a_second_reader_is_told_who_reads(desk: Desk, database: Database) -> None:
-    first = await _in_thread(desk, "sync")
-    assert first.code == 0
+def test_a_second_reader_is_told_who_reads(desk: Desk, database: Database) -> None:
+    assert desk("sync").code == 0
     desk.append(id="e8", order="SO-1004", what="ordered")
-    conn = await _hold(database)
-    try:
-        second = await _in_thread(desk, "sync")
+    with asyncio.Runner() as holder:
+        conn = holder.run(_hold(database))
+        second = desk("sync")
         assert second.code == 4
         assert "is being read by another process; it was left to that one" in second.err
-        assert json.loads((await _in_thread(desk, "sync", "--json")).out)["streams"][0]["read"] == 0
-    finally:
-        await conn.close()
-    third = await _in_thread(desk, "sync", "--json")
-    assert (third.code, third.document["streams"][0]["accepted"]) == (0, 1)
-
-
-async def _in_thread(desk: Desk, *words: str) -> Answer:
-    return await asyncio.to_thread(typed, desk, *words)
+        assert desk.shown("sync", "sync", code=4)["streams"][0]["read"] == 0
+        holder.run(conn.close())
+    assert desk.shown("sync", "sync")["streams"][0]["accepted"] == 1
