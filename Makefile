@@ -20,11 +20,9 @@ demo: setup ## Follow one company's money across four systems, with its broken c
 	@$(BIN)/tieout demo
 
 test: setup check ## Run what CI runs: style, types, import contracts and the test suite.
-	@sh scripts/test-parts
-	@$(BIN)/python -m pytest -n 2 -m "not long and not bench"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not bench"
 
 test-long: setup ## Run the tests that take longer: fault campaigns and large inputs.
-	@sh scripts/test-parts
 	@$(BIN)/python -m pytest -m long
 
 check: setup ## Check style, types and import contracts.

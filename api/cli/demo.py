@@ -15,7 +15,6 @@ from api.cli.control import run_controls
 from api.cli.flow import flow_counts, show_counts
 from api.cli.root import JSON, Invocation, Style, err, example, out, print_json
 from api.demo import Truth, create
-from api.service import Listening, serve
 from api.wiring import Application, opened, read_configuration
 from collector.clock import stopwatch
 from collector.model.control import Run
@@ -217,6 +216,8 @@ def _short(path: Path) -> str:
 
 
 async def _serve(app: Application) -> None:
+    from api.service import Listening, serve  # noqa: PLC0415 -- half of a second that others save
+
     def announce(listening: Listening) -> None:
         out.print("Ask over HTTP (Ctrl-C ends):", style="bold")
         out.print(

@@ -5,7 +5,6 @@ import asyncio
 import click
 
 from api.cli.root import Invocation, err, example
-from api.service import serve
 from api.wiring import Application
 
 
@@ -24,7 +23,8 @@ def run(invocation: Invocation, host: str | None, port: int | None) -> None:
 
 
 async def _serve(app: Application, host: str | None, port: int | None) -> None:
-    await app.prepare()
+    from api.service import serve  # noqa: PLC0415 -- half of a second that other commands need not wait
+
     await serve(app, host=host, port=port)
 
 

@@ -175,7 +175,6 @@ class Correlation:
         self.p = p
         self.limit = limit
         self.memory = memory
-        self.hashes = [references_hash(references) for references in p.references]
         self.known: list[ingest.Known | None] = [None] * len(p.names)
         self.ids: list[int] = []
         self.active: list[int] = []
@@ -196,7 +195,7 @@ class Correlation:
         self.active = [
             n
             for n, known in enumerate(self.known)
-            if known is None or known.references_hash != self.hashes[n]
+            if known is None or known.references_hash != self.p.hashes[n]
         ]
         for n in self.active:
             self.held.setdefault(self.p.names[n], set()).add(self.ids[n])
@@ -228,14 +227,19 @@ class Correlation:
     def learnt(self) -> Iterable[tuple[Name, ingest.Known]]:
         """Return what is known of the batch's documents now that it is committed."""
         for n, name in enumerate(self.p.names):
-            known, (first, last) = self.known[n], self.p.spans[n]
+            known = self.known[n]
             if known is None:
-                yield name, ingest.Known(self.ids[n], self.hashes[n], first, last)
-            elif not known.first_month <= first <= last <= known.last_month:
-                first, last = min(first, known.first_month), max(last, known.last_month)
+                yield name, ingest.Known(self.ids[n], self.p.hashes[n], *self.p.spans[n])
+            elif self._widens(n, known):
+                first = min(self.p.spans[n][0], known.first_month)
+                last = max(self.p.spans[n][1], known.last_month)
                 yield name, ingest.Known(known.document, known.references_hash, first, last)
             else:
                 yield name, known
+
+    def _widens(self, n: int, known: ingest.Known) -> bool:
+        first, last = self.p.spans[n]
+        return first < known.first_month or last > known.last_month
 
     async def write(self, batch: int, seq: int) -> None:
         """Place documents in components; write documents, references and steps."""
@@ -244,7 +248,7 @@ class Correlation:
         new = [n for n in self.active if self.known[n] is None]
         documents = [
             rows.document_row(
-                ids[n], label_of[ids[n]], seq, p.names[n], self.hashes[n], *p.spans[n]
+                ids[n], label_of[ids[n]], seq, p.names[n], self.p.hashes[n], *p.spans[n]
             )
             for n in new
         ]
@@ -254,8 +258,7 @@ class Correlation:
             [
                 (known.document, *p.spans[n])
                 for n, known in enumerate(self.known)
-                if known is not None
-                and not known.first_month <= p.spans[n][0] <= p.spans[n][1] <= known.last_month
+                if known is not None and self._widens(n, known)
             ],
         )
         references = [

@@ -15,8 +15,8 @@ _HASH_MODULUS = 2**64
 class Prepared(msgspec.Struct):
     """A batch without its duplicates. Documents are numbered within the batch.
 
-    By that number: `names`, `spans` (first and last month) and `references`, (role, name) pairs without
-    the document's own. By event: `revision_no`, `document_of` and `tails`, packed rows. `steps` holds,
+    By that number: `names`, `spans` (first and last month), `references`, (role, name) pairs without
+    the document's own, and their hash. By event: `revision_no`, `document_of` and `tails`, packed rows. `steps` holds,
     by (document, event type), the packed row of the step that these events make; those in `revised`
     hang on which revision of an event counts, which is decided over all of them, by the database.
     """
@@ -26,6 +26,7 @@ class Prepared(msgspec.Struct):
     names: list[Name]
     spans: list[tuple[date, date]]
     references: list[set[tuple[int, Name]]]
+    hashes: list[int]
     document_of: list[int]
     tails: list[bytes]
     steps: dict[tuple[int, str], bytes]
@@ -45,7 +46,7 @@ def prepare(events: Iterable[Event], known: dict[bytes, list[bytes]] | None = No
     further revision.
     """
     seen: dict[bytes, list[bytes]] = known if known is not None else {}
-    p = Prepared([], [], [], [], [], [], [], {}, set())
+    p = Prepared([], [], [], [], [], [], [], [], {}, set())
     number_of: dict[Name, int] = {}
     folds: dict[tuple[int, str], list[tuple[int, Event]]] = {}
     for event in sorted(events, key=_identity):  # unsorted COPYs of the same keys deadlock
@@ -78,7 +79,9 @@ def prepare(events: Iterable[Event], known: dict[bytes, list[bytes]] | None = No
         if revision_no:
             p.revised.add((number, event.type))
     for number, name in enumerate(p.names):
+        rows.numbers(name)  # computed here, in the reader's thread, and remembered
         p.references[number].discard((IDENTITY, name))
+        p.hashes.append(references_hash(p.references[number]))
     p.steps = {key: _fold(members) for key, members in folds.items()}
     return p
 

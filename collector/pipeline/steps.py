@@ -66,7 +66,6 @@ class Case(msgspec.Struct, frozen=True):
 
 class _Mark(NamedTuple):
     done_at: datetime | None
-    tried_at: datetime | None
     failed: Happening | None
     amount_minor: int | None
     currency: str | None
@@ -166,8 +165,7 @@ def _status(mark: _Mark, due: datetime | None, as_of: datetime, *, ended: bool, 
 def _ended(flow: Flow, own: Sequence[Happening]) -> str | None:
     found: tuple[int, str] | None = None
     for state, end in flow.ends.items():
-        reached = max((i for i, e in enumerate(own) if e.type in end.by), default=-1)
-        left = max((i for i, e in enumerate(own) if e.type in end.until), default=-1)
+        reached, left = _last(own, end.by), _last(own, end.until)
         if reached > left and (found is None or reached > found[0]):
             found = reached, state
     return found[1] if found is not None else None
@@ -180,15 +178,10 @@ def _mark(step: Step, documents: Iterable[Sequence[Happening]]) -> _Mark:
     failures: list[Happening] = []
     skipped = False
     for own in documents:
-        last_done = last_undone = last_failed = -1
-        for i, event in enumerate(own):
-            if event.type in step.done_by:
-                last_done = i
-            if event.type in step.undone_by:
-                last_undone = i
-            if event.type in step.failed_by:
-                last_failed = i
-            skipped = skipped or event.type in step.skip_when
+        last_done, last_undone, last_failed = (
+            _last(own, side) for side in (step.done_by, step.undone_by, step.failed_by)
+        )
+        skipped = skipped or _last(own, step.skip_when) >= 0
         if last_done >= 0:
             tried.append(own[last_done].occurred_at)
         if last_done > last_undone:
@@ -197,15 +190,19 @@ def _mark(step: Step, documents: Iterable[Sequence[Happening]]) -> _Mark:
             failures.append(own[last_failed])
     failed = max(failures, key=lambda e: e.occurred_at, default=None)
     if done or (failed is not None and tried and failed.occurred_at <= max(tried)):
-        failed = None
+        failed = None  # another document's attempt came after it
     amounts = [e.amount_minor for e in done if e.amount_minor is not None]
     currencies = {e.currency for e in done if e.currency is not None}
     single = len(currencies) == 1
     return _Mark(
         min((e.occurred_at for e in done), default=None),
-        max(tried, default=None),
         failed,
         sum(amounts) if single and amounts else None,
         currencies.pop() if single else None,
         skipped,
     )
+
+
+def _last(own: Sequence[Happening], types: Sequence[str]) -> int:
+    """Return the place of a document's last event of some types; -1 where there is none."""
+    return max((i for i, event in enumerate(own) if event.type in types), default=-1)

@@ -19,16 +19,16 @@ _EVENTS = """
 SELECT e.event_id, e.revision, e.month, e.type, e.occurred_at, e.sequence, e.amount_minor, e.currency,
        e.entity, e.body
 FROM tieout.event e JOIN tieout.batch b ON b.id = e.batch
-WHERE b.seq <= read.seq_at($1) AND e.occurred_at <= $2
+WHERE b.seq <= (SELECT read.seq_at($1)) AND e.occurred_at <= $2
 ORDER BY e.event_id, e.revision
 """
 
 _TRANSACTIONS = """
 WITH seen AS MATERIALIZED (
     SELECT DISTINCT e.document FROM tieout.event e JOIN tieout.batch b ON b.id = e.batch
-    WHERE b.seq <= read.seq_at($1) AND e.occurred_at <= $2),
+    WHERE b.seq <= (SELECT read.seq_at($1)) AND e.occurred_at <= $2),
 member AS (
-    SELECT m.component, m.content_id, m.kind FROM tieout.membership(read.seq_at($1)) m
+    SELECT m.component, m.content_id, m.kind FROM tieout.membership((SELECT read.seq_at($1))) m
     JOIN seen ON seen.document = m.document)
 SELECT array_agg(replace(content_id::text, '-', '') ORDER BY content_id) AS documents
 FROM member GROUP BY component ORDER BY 1
@@ -54,8 +54,8 @@ _REVISED = "SELECT event_id FROM tieout.revised ORDER BY event_id"
 
 _QUARANTINED = """
 SELECT q.content, q.reason FROM tieout.quarantine q JOIN tieout.batch b ON b.id = q.batch
-WHERE b.seq <= read.seq_at($1) AND NOT EXISTS (
-    SELECT FROM tieout.quarantine_resolution r WHERE r.quarantine = q.id AND r.seq <= read.seq_at($1))
+WHERE b.seq <= (SELECT read.seq_at($1)) AND NOT EXISTS (
+    SELECT FROM tieout.quarantine_resolution r WHERE r.quarantine = q.id AND r.seq <= (SELECT read.seq_at($1)))
 ORDER BY q.content, q.reason COLLATE "C"
 """
 

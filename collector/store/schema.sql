@@ -296,18 +296,23 @@ CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, 
     SET jit TO 'off'
     SET work_mem TO '64MB'
     BEGIN ATOMIC
- SELECT flow_events.component,
-     flow_events.document,
-     flow_events.kind,
-     flow_events.type,
-     flow_events.occurred_at,
-     flow_events.rank,
-     flow_events.amount_minor,
-     flow_events.currency,
-     flow_events.entity,
-     flow_events.event_id,
-     flow_events.body
-    FROM tieout.flow_events(tieout.flow_types(tieout.flow_definition(flow_events.p_flow, flow_events.p_as_known)), flow_events.p_as_of, read.seq_at(flow_events.p_as_known)) flow_events(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body);
+ WITH once AS MATERIALIZED (
+          SELECT tieout.flow_types(tieout.flow_definition(flow_events.p_flow, flow_events.p_as_known)) AS types,
+             read.seq_at(flow_events.p_as_known) AS seq
+         )
+  SELECT e.component,
+     e.document,
+     e.kind,
+     e.type,
+     e.occurred_at,
+     e.rank,
+     e.amount_minor,
+     e.currency,
+     e.entity,
+     e.event_id,
+     e.body
+    FROM once,
+     LATERAL tieout.flow_events(once.types, flow_events.p_as_of, once.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body);
 END;
 
 ALTER FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) OWNER TO tieout_owner;
@@ -353,9 +358,14 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
     SET work_mem TO '64MB'
     BEGIN ATOMIC
  WITH configuration AS MATERIALIZED (
-          SELECT read.configuration(steps.p_as_known) AS body,
-             tieout.flow_definition(steps.p_flow, steps.p_as_known) AS flow,
-             read.seq_at(steps.p_as_known) AS seq
+          SELECT c_1.body,
+             c_1.flow,
+             c_1.seq,
+             tieout.flow_types(c_1.flow) AS types
+            FROM ( SELECT read.configuration(steps.p_as_known) AS body,
+                     tieout.flow_definition(steps.p_flow, steps.p_as_known) AS flow,
+                     read.seq_at(steps.p_as_known) AS seq
+                  OFFSET 0) c_1
          ), definition AS MATERIALIZED (
           SELECT s.ordinality AS ordinal,
              (s.value ->> 'name'::text) AS step,
@@ -393,7 +403,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              e.event_id,
              e.body
             FROM configuration,
-             LATERAL tieout.flow_events(tieout.flow_types(configuration.flow), steps.p_as_of, configuration.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body)
+             LATERAL tieout.flow_events(configuration.types, steps.p_as_of, configuration.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body)
          ), anchor AS MATERIALIZED (
           SELECT e.component,
              e.document,
@@ -504,7 +514,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              s.done_at,
              s.undone_at,
                  CASE
-                     WHEN (((s.failed ->> 'at'::text))::timestamp with time zone > COALESCE(s.tried_at, '-infinity'::timestamp with time zone)) THEN s.failed
+                     WHEN ((NOT s.done) AND (((s.failed ->> 'at'::text))::timestamp with time zone > COALESCE(s.tried_at, '-infinity'::timestamp with time zone))) THEN s.failed
                      ELSE NULL::jsonb
                  END AS failed,
              COALESCE(s.skipped, false) AS skipped,
@@ -656,12 +666,17 @@ ALTER FUNCTION tieout.make_append_only(p_table regclass) OWNER TO tieout_owner;
 -- Name: refresh_statistics(); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.refresh_statistics() RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-    ANALYZE tieout.batch; ANALYZE tieout.event; ANALYZE tieout.document; ANALYZE tieout.reference;
-    ANALYZE tieout.step;
-$$;
+BEGIN
+    IF (SELECT sum(events) FROM tieout.batch) > 2 * (
+        SELECT coalesce(sum(greatest(c.reltuples, 0)), 0) FROM pg_inherits i
+        JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'tieout.event'::regclass) THEN
+        ANALYZE tieout.batch; ANALYZE tieout.event; ANALYZE tieout.document;
+        ANALYZE tieout.reference; ANALYZE tieout.step;
+    END IF;
+END $$;
 
 ALTER FUNCTION tieout.refresh_statistics() OWNER TO tieout_owner;
 

@@ -16,5 +16,5 @@ def report(
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     results = [other for other in kept if other["name"] != name] + [result]
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"{name}: {value:.3g} {unit} (bar {bar:g}, {better} is better)")  # noqa: T201 -- a report
+    print(f"{name}: {value:.3g} {unit} (bar {bar:g}, {better} is better)")
     return value

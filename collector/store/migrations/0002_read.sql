@@ -136,9 +136,10 @@ RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
 BEGIN ATOMIC
-    SELECT * FROM tieout.flow_events(
-        tieout.flow_types(tieout.flow_definition(p_flow, p_as_known)), p_as_of,
-        read.seq_at(p_as_known));
+    WITH once AS MATERIALIZED (  -- as an argument it would be computed for every event
+        SELECT tieout.flow_types(tieout.flow_definition(p_flow, p_as_known)) AS types,
+               read.seq_at(p_as_known) AS seq)
+    SELECT e.* FROM once, tieout.flow_events(once.types, p_as_of, once.seq) e;
 END;
 
 -- The state of every step of every case of a flow at T, as known at K: computed, never stored.
@@ -158,9 +159,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
 BEGIN ATOMIC
 WITH configuration AS MATERIALIZED (
-    SELECT read.configuration(p_as_known) AS body,
-           tieout.flow_definition(p_flow, p_as_known) AS flow,
-           read.seq_at(p_as_known) AS seq),
+    SELECT c.body, c.flow, c.seq, tieout.flow_types(c.flow) AS types
+    FROM (SELECT read.configuration(p_as_known) AS body,
+                 tieout.flow_definition(p_flow, p_as_known) AS flow,
+                 read.seq_at(p_as_known) AS seq OFFSET 0) c),
 definition AS MATERIALIZED (
     SELECT s.ordinality AS ordinal, s.value ->> 'name' AS step,
            coalesce(nullif(s.value ->> 'title', ''), s.value ->> 'name') AS title,
@@ -177,7 +179,7 @@ end_type AS MATERIALIZED (
     FROM configuration, jsonb_each(flow -> 'ends') e, unnest(ARRAY['by', 'until']) side),
 ev AS MATERIALIZED (
     SELECT e.* FROM configuration,
-         tieout.flow_events(tieout.flow_types(flow), p_as_of, configuration.seq) e),
+         tieout.flow_events(configuration.types, p_as_of, configuration.seq) e),
 anchor AS MATERIALIZED (
     SELECT e.component, e.document,
            (array_agg(e.entity ORDER BY e.rank DESC) FILTER (WHERE e.entity IS NOT NULL))[1] AS entity,
@@ -243,7 +245,7 @@ placed AS MATERIALIZED (
            a.currency AS claimed_currency, x.state, x.ended_at, d.ordinal, d.step, d.title, d.system,
            d.waits_for, d.after_step, d.rule, coalesce(s.done, false) AS done, s.done_at,
            s.undone_at,
-           CASE WHEN (s.failed ->> 'at')::timestamptz > coalesce(s.tried_at, '-infinity')
+           CASE WHEN NOT s.done AND (s.failed ->> 'at')::timestamptz > coalesce(s.tried_at, '-infinity')
                 THEN s.failed END AS failed,
            coalesce(s.skipped, false) AS skipped, s.amount_minor, s.currency,
            (SELECT max(ordinal) FROM definition) AS last_ordinal

@@ -1,0 +1,231 @@
+"""What SQL says of a population, Python says of each case: the two are held together over random events."""
+
+import itertools
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from collector.clock import now
+from collector.model.calendar import Hours, business_days
+from collector.model.event import Event
+from collector.model.reference import IDENTITY, Name, content_id, digest
+from collector.pipeline.commit import Batch, commit
+from collector.pipeline.prepare import prepare
+from collector.pipeline.steps import Happening, cases
+from collector.settings.definitions import Flow
+from collector.store import ingest, streams
+from tests.support.postgres import Database
+
+START = datetime(2026, 1, 28, 6, tzinfo=UTC)
+HOURS = Hours(
+    ZoneInfo("Europe/Berlin"),
+    frozenset({"mon", "tue", "wed", "thu", "fri"}),
+    time(8),
+    time(18),
+    frozenset(),
+)
+FLOW = Flow.model_validate(
+    {
+        "flow": "flow",
+        "title": "Flow",
+        "anchor": "report",
+        "steps": [
+            {
+                "name": "submitted",
+                "system": "a",
+                "done_by": ["report.submitted"],
+                "undone_by": ["report.withdrawn"],
+            },
+            {
+                "name": "approved",
+                "system": "a",
+                "after": "submitted",
+                "due": "2 business days",
+                "waits_for": "boss",
+                "done_by": ["report.approved"],
+                "undone_by": ["report.submitted", "report.rejected"],
+            },
+            {
+                "name": "posted",
+                "system": "b",
+                "after": "approved",
+                "due": "4 business hours",
+                "done_by": ["journal.posted"],
+                "undone_by": ["journal.reversed"],
+                "failed_by": ["journal.refused"],
+                "skip_when": ["report.free"],
+            },
+            {
+                "name": "paid",
+                "system": "c",
+                "after": "approved",
+                "due": "3 days",
+                "done_by": ["journal.paid"],
+            },
+        ],
+        "ends": {
+            "rejected": {"by": ["report.rejected"], "until": ["report.submitted"]},
+            "withdrawn": {"by": ["report.withdrawn"], "until": ["report.submitted"]},
+        },
+    }
+)
+REPORT = ["submitted", "approved", "rejected", "withdrawn", "free"]
+JOURNAL = ["posted", "reversed", "refused", "paid"]
+
+
+class Fact(NamedTuple):
+    """An event of a case: about its report (document 0, 1) or a journal (2, 3)."""
+
+    case: int
+    document: int
+    verb: str
+    hour: int
+    sequence: int | None
+    amount: int | None
+    currency: str
+
+
+def _facts() -> st.SearchStrategy[list[Fact]]:
+    what = st.one_of(
+        st.tuples(st.sampled_from([0, 0, 0, 1]), st.sampled_from(REPORT)),
+        st.tuples(st.sampled_from([2, 3]), st.sampled_from(JOURNAL)),
+    )
+    one = st.tuples(
+        st.integers(0, 2),
+        what,
+        st.integers(0, 200),
+        st.one_of(st.none(), st.integers(0, 3)),
+        st.one_of(st.none(), st.integers(-300, 300)),
+        st.sampled_from(["EUR", "EUR", "JPY"]),
+    ).map(lambda t: Fact(t[0], t[1][0], t[1][1], t[2], t[3], t[4], t[5]))
+    return st.lists(one, min_size=1, max_size=14, unique=True)
+
+
+def event(world: str, fact: Fact) -> Event:
+    kind = "report" if fact.document < 2 else "journal"
+    document = Name(kind, world, f"{fact.case}-{fact.document}")
+    references = ((IDENTITY, Name("case", world, str(fact.case))),)
+    at = START + timedelta(hours=fact.hour)
+    return Event(
+        digest("steps", world, repr(fact)),
+        digest("content", repr(fact)),
+        date(at.year, at.month, 1),
+        1,
+        at,
+        f"{kind}.{fact.verb}",
+        document,
+        references,
+        fact.sequence,
+        fact.amount,
+        fact.currency if fact.amount is not None else None,
+        "HQ",
+        msgspec.json.encode(
+            {"document": document, "references": references, "message": f"at {fact.hour}"}
+        ),
+        None,
+    )
+
+
+def happening(world: str, fact: Fact) -> Happening:
+    made = event(world, fact)
+    return Happening(
+        fact.document,
+        made.document.kind,
+        made.type,
+        made.occurred_at,
+        made.sequence,
+        made.event_id,
+        made.amount_minor,
+        made.currency,
+        made.entity,
+        f"at {fact.hour}",
+    )
+
+
+@pytest.fixture
+async def conn(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database.dsn("tieout_app"))
+    days = list(business_days(HOURS, date(2025, 12, 1), date(2026, 6, 30)))
+    await streams.add_business_days(connection, "days", days)
+    document = {
+        "flows": [FLOW.model_dump(mode="json")],
+        "entities": {"HQ": {"calendar": "c"}},
+        "calendars": {"c": {"timezone": "Europe/Berlin", "closes": "18:00:00", "days": "days"}},
+    }
+    await streams.publish(connection, "hash", document, now())
+    yield connection
+    await connection.close()
+
+
+worlds = itertools.count()
+
+
+@given(facts=_facts(), hour=st.integers(0, 260))
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+async def test_sql_and_python_say_the_same_of_every_step(
+    conn: asyncpg.Connection, facts: list[Fact], hour: int
+) -> None:
+    world = str(next(worlds))
+    stream = await streams.register(conn, "test", "test", "test")
+    events = [event(world, f) for f in facts]
+    row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=len(events))
+    await commit(conn, Batch(row, events, prepare(events)), lambda _kind: 20, now)
+    as_of = START + timedelta(hours=hour)
+
+    found = await conn.fetch(
+        "SELECT * FROM read.steps('flow', $1, 'infinity') s WHERE s.document_id = ANY($2)",
+        as_of,
+        [_id(world, f) for f in facts if f.document < 2],
+    )
+    told = {
+        (r["document_id"].bytes, r["step"]): (
+            r["state"],
+            r["status"],
+            r["basis_at"],
+            r["due_at"],
+            r["done_at"],
+            r["failed_at"],
+            r["failed_message"],
+            r["amount_minor"],
+            r["currency"],
+        )
+        for r in found
+    }
+    expected = {
+        (content_id(Name("report", world, f"{case}-{c.anchor}")), s.name): (
+            c.state,
+            s.status,
+            s.basis_at,
+            s.due_at,
+            s.done_at,
+            s.failed_at,
+            s.message,
+            s.amount_minor,
+            s.currency,
+        )
+        for case in {f.case for f in facts}
+        for c in cases(
+            FLOW,
+            [happening(world, f) for f in facts if f.case == case],
+            as_of,
+            lambda _entity: HOURS,
+        )
+        for s in c.steps
+    }
+    assert told == expected
+
+
+def _id(world: str, fact: Fact) -> UUID:
+    return UUID(bytes=content_id(Name("report", world, f"{fact.case}-{fact.document}")))
