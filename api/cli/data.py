@@ -11,6 +11,7 @@ import msgspec
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from api.cli.preview import preview
 from api.cli.root import (
     AS_KNOWN,
     AS_OF,
@@ -25,7 +26,6 @@ from api.cli.root import (
     print_json,
 )
 from api.present import stream_document
-from api.preview import preview
 from api.wiring import Application
 from collector import clock
 from collector.errors import Misconfigured, Refused

@@ -49,7 +49,9 @@ def prepare(events: Iterable[Event], known: dict[bytes, list[bytes]] | None = No
     p = Prepared([], [], [], [], [], [], [], [], {}, set())
     number_of: dict[Name, int] = {}
     folds: dict[tuple[int, str], list[tuple[int, Event]]] = {}
-    for event in sorted(events, key=_identity):  # unsorted COPYs of the same keys deadlock
+    for event in sorted(
+        events, key=_identity
+    ):  # a COPY of the same keys in another order would deadlock
         revisions = seen.get(event.event_id)
         if revisions is None:
             seen[event.event_id] = [event.revision]

@@ -31,7 +31,7 @@ DOCUMENTS = sorted(
     ]
 )
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-COMING = {"tests/collector/pipeline/test_steps.py"}
+COMING: set[str] = set()
 """Named already and not written yet."""
 EXIT_CODES_FINE = (0, 3, 4)
 """Fine, exceptions noted, could not conclude: none of them says that a document is wrong."""
