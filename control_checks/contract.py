@@ -54,7 +54,9 @@ class Telling(NamedTuple):
         about = [item.entity] if item.entity else []
         if item.amount_minor is not None and item.currency is not None:
             about.append(from_minor(item.amount_minor, item.currency))
-        return f"{self.noun} {item.number}" + (f" ({', '.join(about)})" if about else "")
+        named = item.number.casefold().startswith(self.noun.casefold())
+        number = item.number if named else f"{self.noun} {item.number}"
+        return number[:1].upper() + number[1:] + (f" ({', '.join(about)})" if about else "")
 
     def day(self, instant: datetime | str | None) -> str:
         """Write a day by the entity's clock: `Fri 30 Jan 2026`."""

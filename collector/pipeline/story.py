@@ -111,7 +111,8 @@ class Stories:
             found = await stories.events_by_key(conn, str(rows[0]["content_id"]))
         groups: dict[int, list[Any]] = {}
         for row in found:
-            groups.setdefault(row["component"], []).append(row)
+            if row["occurred_at"] <= as_of:
+                groups.setdefault(row["component"], []).append(row)
         told = [self._transaction(rows, as_of) for rows in groups.values()]
         return Story(
             key,
@@ -156,7 +157,7 @@ class Stories:
             list(documents.values()),
             [] if case is None else [_step(s) for s in case.steps],
             [Link(ROLE_NAMES[role], kind, value) for role, kind, value in sorted(links)],
-            [e for e in lines if e.occurred_at <= as_of],
+            lines,
         )
 
     def _case(self, happenings: Iterable[Happening], as_of: datetime) -> Case | None:

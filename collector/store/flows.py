@@ -50,4 +50,7 @@ async def cases(  # noqa: PLR0913 -- a query's filters
     """List steps of cases, of a status or of one step."""
     zero = "00000000-0000-0000-0000-000000000000"
     found = await conn.fetch(_CASES, flow, as_of, as_known, status, step, zero, -1, limit)
-    return [dict(row) for row in found]
+    return [
+        {**row, "transaction_id": row["transaction_id"].hex, "document_id": row["document_id"].hex}
+        for row in found
+    ]

@@ -271,7 +271,7 @@ CREATE FUNCTION tieout.flow_events(p_types text[], p_as_of timestamp with time z
       JOIN tieout.batch b ON (((b.id = e.batch) AND (b.seq <= flow_events.p_seq))))
       JOIN tieout.membership(flow_events.p_seq) m(document, component, kind, content_id) ON ((m.document = e.document)))
       LEFT JOIN tieout.revised r ON ((r.event_id = e.event_id)))
-   WHERE ((e.type = ANY (flow_events.p_types)) AND (e.occurred_at <= flow_events.p_as_of) AND (e.month <= ((flow_events.p_as_of + '1 day'::interval))::date) AND ((r.event_id IS NULL) OR (NOT (EXISTS ( SELECT
+   WHERE ((e.type = ANY (flow_events.p_types)) AND (e.occurred_at <= flow_events.p_as_of) AND ((r.event_id IS NULL) OR (NOT (EXISTS ( SELECT
             FROM (tieout.event o
               JOIN tieout.batch ob ON (((ob.id = o.batch) AND (ob.seq <= flow_events.p_seq))))
            WHERE ((o.event_id = e.event_id) AND (ROW(o.occurred_at, COALESCE(o.sequence, '-9223372036854775808'::bigint), o.revision) > ROW(e.occurred_at, COALESCE(e.sequence, '-9223372036854775808'::bigint), e.revision))))))));
@@ -813,8 +813,13 @@ CREATE VIEW read.open_exception AS
     e.sentence,
     e.amount_minor,
     e.currency
-   FROM (read.last_run l
-     JOIN tieout.control_exception e ON ((e.run = l.run)));
+   FROM (( SELECT DISTINCT ON (control_run.control) control_run.seq,
+            control_run.control,
+            control_run.as_of
+           FROM tieout.control_run
+          WHERE (control_run.verdict <> 'ERROR'::text)
+          ORDER BY control_run.control, control_run.seq DESC) l
+     JOIN tieout.control_exception e ON ((e.run = l.seq)));
 
 ALTER VIEW read.open_exception OWNER TO tieout_owner;
 

@@ -106,7 +106,6 @@ BEGIN ATOMIC
     LEFT JOIN tieout.revised r ON r.event_id = e.event_id
     WHERE e.type = ANY (p_types)
       AND e.occurred_at <= p_as_of
-      AND e.month <= (p_as_of + interval '1 day')::date
       AND (r.event_id IS NULL OR NOT EXISTS (
             SELECT FROM tieout.event o JOIN tieout.batch ob ON ob.id = o.batch AND ob.seq <= p_seq
             WHERE o.event_id = e.event_id

@@ -61,10 +61,12 @@ SELECT r.seq AS run, r.control, r.verdict, r.complete, r.as_of, r.as_known, r.st
        (r.population ->> 'exceptions')::bigint AS exceptions
 FROM tieout.control_run r;
 
--- The exceptions of the last run of every control.
+-- The exceptions of every control's last run that came to a conclusion: one that did not run heals none.
 CREATE VIEW read.open_exception AS
 SELECT l.control, l.as_of, e.subject, e.number, e.entity, e.reason, e.sentence, e.amount_minor, e.currency
-FROM read.last_run l JOIN tieout.control_exception e ON e.run = l.run;
+FROM (SELECT DISTINCT ON (control) seq, control, as_of FROM tieout.control_run
+      WHERE verdict <> 'ERROR' ORDER BY control, seq DESC) l
+JOIN tieout.control_exception e ON e.run = l.seq;
 
 -- One row per batch: what was read, when.
 CREATE VIEW read.batch AS
