@@ -240,23 +240,17 @@ class _Judge:
         }
         return frozenset(s for t in types for s in self._produced.get(t, ()))
 
-    def gaps(self, streams: Iterable[tuple[str, str]], until: datetime) -> list[Gap]:
-        """List the gaps of streams up to an instant."""
+    def gaps(
+        self, streams: Iterable[tuple[str, str]], until: datetime, since: datetime | None = None
+    ) -> list[Gap]:
+        """List the gaps of streams up to an instant, and from one on where it is given."""
         return [
             gap
             for stream in sorted(streams)
             for gap in (
-                self._covered[stream].gaps_at(until, self._least)
+                self._covered[stream].gaps_at(until, self._least, since)
                 if stream in self._covered
-                else [
-                    Gap(
-                        "/".join(stream),
-                        "NEVER_READ",
-                        None,
-                        "D",
-                        f"{'/'.join(stream)} was never read.",
-                    )
-                ]
+                else [_never_read("/".join(stream))]
             )
         ]
 
@@ -272,6 +266,10 @@ class _Judge:
         """Return the clock of an entity; UTC where none is configured."""
         found = self._settings.entities.get(entity or "")
         return ZoneInfo(self._settings.calendars[found.calendar].timezone if found else "UTC")
+
+
+def _never_read(stream: str) -> Gap:
+    return Gap(stream, "NEVER_READ", None, "D", f"{stream} was never read.")
 
 
 def _plain(row: Any) -> dict[str, Any]:  # noqa: ANN401 -- a database row

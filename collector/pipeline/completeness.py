@@ -41,8 +41,13 @@ class Coverage(msgspec.Struct, frozen=True):
     totals: Totals | None
     gaps: list[Gap]
 
-    def gaps_at(self, until: datetime, least_grade: str = "C") -> list[Gap]:
-        """List why the stream is not known to be complete up to an instant; empty where it is."""
+    def gaps_at(
+        self, until: datetime, least_grade: str = "C", since: datetime | None = None
+    ) -> list[Gap]:
+        """List why the stream is not known to be complete up to an instant; empty where it is.
+
+        With `since`, it must be complete from then on: what is absent may lie before the declared time.
+        """
         gaps = list(self.gaps)
         if self.watermark is None or self.grade > least_grade:
             needed = "nobody says up to when it is complete"
@@ -50,21 +55,27 @@ class Coverage(msgspec.Struct, frozen=True):
                 needed = (
                     f"its completeness is of grade {self.grade}, and {least_grade} is asked for"
                 )
-            gaps.append(
-                Gap(self.stream, "UNDECLARED", None, self.grade, f"{self.stream}: {needed}.")
-            )
+            gaps.append(self._gap("UNDECLARED", f"{self.stream}: {needed}."))
         elif self.watermark < until:
             gaps.append(
-                Gap(
-                    self.stream,
+                self._gap(
                     "NOT_COVERED",
-                    None,
-                    self.grade,
                     f"{self.stream} is complete only up to {self.watermark.isoformat()}, "
                     f"not to {until.isoformat()}.",
                 )
             )
+        if since is not None and self.covers_from is not None and since < self.covers_from:
+            gaps.append(
+                self._gap(
+                    "NOT_COVERED",
+                    f"{self.stream} is complete only from {self.covers_from.isoformat()} on, "
+                    f"not from {since.isoformat()}.",
+                )
+            )
         return gaps
+
+    def _gap(self, what: str, sentence: str) -> Gap:
+        return Gap(self.stream, what, None, self.grade, sentence)
 
 
 def coverage(

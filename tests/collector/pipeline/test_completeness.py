@@ -1,0 +1,90 @@
+"""What counts as a gap, and from when until when a declaration reaches."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from collector.pipeline.completeness import Coverage, coverage
+from collector.store.totals import Broken, Totals
+
+
+def at(day: int) -> datetime:
+    return datetime(2026, 1, day, tzinfo=UTC)
+
+
+def held(**changes: Any) -> Totals:  # noqa: ANN401 -- fields of the struct
+    fields: dict[str, Any] = {
+        "source": "bank",
+        "stream": "lines",
+        "read": 10,
+        "accepted": 10,
+        "duplicate": 0,
+        "ignored": 0,
+        "events": 10,
+        "quarantined": 0,
+        "waived": 0,
+        "parts": 1,
+        "broken": [],
+        "amounts": {},
+        "hash_total": "0",
+        "last_read": at(9),
+    }
+    return Totals(**{**fields, **changes})
+
+
+def covered(totals: Totals | None, *, records: int | None = 10, declared: bool = True) -> Coverage:
+    complete = {
+        "covers": [at(2).isoformat(), at(20).isoformat()],
+        "records": records,
+        "by": "Treasury",
+    }
+    stream = {"complete": complete if declared else None}
+    configuration = {"sources": {"bank": {"streams": {"lines": stream}}}}
+    known = {} if totals is None else {("bank", "lines"): totals}
+    return coverage(configuration, known)["bank", "lines"]
+
+
+def whats(of: Coverage, until: int, since: int | None = None) -> list[tuple[str, int | None]]:
+    start = None if since is None else at(since)
+    return [(g.what, g.records) for g in of.gaps_at(at(until), "C", start)]
+
+
+TABLE: list[tuple[Totals | None, int | None, list[tuple[str, int | None]]]] = [
+    (held(), 10, []),
+    (held(), None, []),
+    (held(duplicate=5), 10, []),
+    (held(accepted=8, ignored=2), 10, []),
+    (held(accepted=9), 10, [("UNREAD", 1)]),
+    (held(accepted=12), 10, [("SURPLUS", 2)]),
+    (held(accepted=9, quarantined=1), 10, [("QUARANTINED", 1)]),
+    (held(accepted=9, waived=1), 10, []),
+    (held(broken=[Broken("a.gz", None, "cut off")]), 10, [("BROKEN", None)]),
+    (held(parts=0), 10, [("NEVER_READ", 10)]),
+    (None, 10, [("NEVER_READ", 10)]),
+]
+
+
+@pytest.mark.parametrize(("totals", "records", "gaps"), TABLE)
+def test_the_declared_total_is_held_against_what_is_known(
+    totals: Totals | None, records: int | None, gaps: list[tuple[str, int | None]]
+) -> None:
+    assert whats(covered(totals, records=records), 20) == gaps
+
+
+def test_a_declaration_reaches_from_its_first_to_its_last_instant_and_no_further() -> None:
+    whole = covered(held())
+    assert whats(whole, 20, since=2) == []
+    assert whats(whole, 21) == [("NOT_COVERED", None)]
+    assert whats(whole, 20, since=1) == [("NOT_COVERED", None)]
+
+
+def test_where_nobody_declares_anything_nothing_is_complete() -> None:
+    undeclared = covered(held(), declared=False)
+    assert undeclared.grade == "D"
+    assert whats(undeclared, 1) == [("UNDECLARED", None)]
+
+
+def test_a_grade_below_what_a_control_asks_for_is_a_gap() -> None:
+    (gap,) = covered(held()).gaps_at(at(20), "B")
+    assert (gap.what, gap.grade) == ("UNDECLARED", "C")
