@@ -32,11 +32,6 @@ class Happening(msgspec.Struct, frozen=True, gc=False):
     entity: str | None
     message: str | None
 
-    @property
-    def order(self) -> tuple[datetime, int, bytes]:
-        """The place within its document: source clock, declared sequence, event id."""
-        return self.occurred_at, -(2**63) if self.sequence is None else self.sequence, self.event_id
-
 
 class StepState(msgspec.Struct, frozen=True):
     """One step of one case: PENDING, DONE, LATE, MISSING, FAILED, SKIPPED or UNEVALUABLE."""
@@ -72,84 +67,113 @@ class _Mark(NamedTuple):
     skipped: bool
 
 
-def cases(
-    flow: Flow, happenings: Iterable[Happening], as_of: datetime, calendars: Calendars
-) -> list[Case]:
-    """Compute the cases of a flow in one transaction: one per anchor document."""
-    events = sorted((h for h in happenings if h.occurred_at <= as_of), key=lambda h: h.order)
-    by_document: dict[int, list[Happening]] = {}
-    for event in events:
-        by_document.setdefault(event.document, []).append(event)
-    types = _types(flow)
-    anchors = [
-        document
-        for document, own in by_document.items()
-        if own[0].kind == flow.anchor and any(e.type in types for e in own)
-    ]
-    unevaluable = len(anchors) > 1 and not flow.anchors_many
-    return [
-        _case(flow, anchor, anchors, by_document, as_of, calendars, unevaluable=unevaluable)
-        for anchor in anchors
-    ]
+class _Step(NamedTuple):
+    definition: Step
+    done_by: frozenset[str]
+    undone_by: frozenset[str]
+    failed_by: frozenset[str]
+    skip_when: frozenset[str]
 
 
-def _types(flow: Flow) -> set[str]:
-    return {
-        t
-        for s in flow.steps
-        for side in (s.done_by, s.undone_by, s.failed_by, s.skip_when)
-        for t in side
-    } | {t for e in flow.ends.values() for side in (e.by, e.until) for t in side}
+class FlowSteps:
+    """A flow, compiled: computes the cases of a transaction from its events."""
 
-
-def _case(  # noqa: PLR0913 -- what a case consists of
-    flow: Flow,
-    anchor: int,
-    anchors: Sequence[int],
-    by_document: dict[int, list[Happening]],
-    as_of: datetime,
-    calendars: Calendars,
-    *,
-    unevaluable: bool,
-) -> Case:
-    documents = [own for d, own in by_document.items() if d == anchor or d not in anchors]
-    types = _types(flow)
-    own = [e for e in by_document[anchor] if e.type in types]
-    entity = next((e.entity for e in reversed(own) if e.entity is not None), None)
-    claimed = next((e for e in reversed(own) if e.amount_minor is not None), None)
-    hours = calendars(entity)
-    marks = {step.name: _mark(step, documents) for step in flow.steps}
-    finished = marks[flow.steps[-1].name].done_at is not None
-    ended = _ended(flow, own)
-    states = []
-    for step in flow.steps:
-        mark = marks[step.name]
-        basis = marks[step.after].done_at if step.after is not None else None
-        due = due_at(hours, basis, step.due)
-        ready = step.after is None or basis is not None
-        status = (
-            "UNEVALUABLE"
-            if unevaluable
-            else _status(mark, due, as_of, ended=ended is not None, ready=ready)
+    def __init__(self, flow: Flow, calendars: Calendars) -> None:
+        self._flow = flow
+        self._calendars = calendars
+        self._steps = [
+            _Step(s, *map(frozenset, (s.done_by, s.undone_by, s.failed_by, s.skip_when)))
+            for s in flow.steps
+        ]
+        self._ends = {
+            state: (frozenset(end.by), frozenset(end.until)) for state, end in flow.ends.items()
+        }
+        self._types = frozenset().union(
+            *(types for step in self._steps for types in step[1:]),
+            *(types for sides in self._ends.values() for types in sides),
         )
-        paid = mark.amount_minor is not None
-        states.append(
-            StepState(
-                step.name,
-                step.title or step.name,
-                step.system,
-                step.waits_for,
-                status,
-                basis,
-                due,
-                mark.done_at,
-                mark.failed.occurred_at if mark.failed is not None else None,
-                mark.failed.message if mark.failed is not None else None,
-                mark.amount_minor if paid else claimed.amount_minor if claimed else None,
-                mark.currency if paid else claimed.currency if claimed else None,
+
+    def cases(self, happenings: Iterable[Happening], as_of: datetime) -> list[Case]:
+        """Compute the cases in one transaction: one per anchor document."""
+        flow = self._flow
+        by_document: dict[int, list[Happening]] = {}
+        for event in happenings:
+            if event.type in self._types and event.occurred_at <= as_of:
+                by_document.setdefault(event.document, []).append(event)
+        for own in by_document.values():
+            own.sort(key=_order)
+        anchors = [d for d, own in by_document.items() if own[0].kind == flow.anchor]
+        unevaluable = len(anchors) > 1 and not flow.anchors_many
+        return [
+            self._case(
+                anchor,
+                [own for d, own in by_document.items() if d == anchor or d not in anchors],
+                by_document[anchor],
+                as_of,
+                unevaluable=unevaluable,
             )
-        )
-    return Case(flow.flow, anchor, "completed" if finished else ended or "open", states)
+            for anchor in anchors
+        ]
+
+    def _case(
+        self,
+        anchor: int,
+        documents: Sequence[Sequence[Happening]],
+        own: Sequence[Happening],
+        as_of: datetime,
+        *,
+        unevaluable: bool,
+    ) -> Case:
+        entity = next((e.entity for e in reversed(own) if e.entity is not None), None)
+        claimed = next((e for e in reversed(own) if e.amount_minor is not None), None)
+        hours = self._calendars(entity)
+        marks = {step.definition.name: _mark(step, documents) for step in self._steps}
+        finished = marks[self._flow.steps[-1].name].done_at is not None
+        ended = self._ended(own)
+        states = []
+        for step in self._flow.steps:
+            mark = marks[step.name]
+            basis = marks[step.after].done_at if step.after is not None else None
+            due = due_at(hours, basis, step.due)
+            ready = step.after is None or basis is not None
+            status = (
+                "UNEVALUABLE"
+                if unevaluable
+                else _status(mark, due, as_of, ended=ended is not None, ready=ready)
+            )
+            money = mark if mark.amount_minor is not None or claimed is None else claimed
+            states.append(
+                StepState(
+                    step.name,
+                    step.title or step.name,
+                    step.system,
+                    step.waits_for,
+                    status,
+                    basis,
+                    due,
+                    mark.done_at,
+                    mark.failed.occurred_at if mark.failed is not None else None,
+                    mark.failed.message if mark.failed is not None else None,
+                    money.amount_minor,
+                    money.currency,
+                )
+            )
+        return Case(self._flow.flow, anchor, "completed" if finished else ended or "open", states)
+
+    def _ended(self, own: Sequence[Happening]) -> str | None:
+        """Return the terminal state that a case has reached and not left again."""
+        found: tuple[int, str] | None = None
+        for state, (by, until) in self._ends.items():
+            reached = _last(own, by)
+            if reached > _last(own, until) and (found is None or reached > found[0]):
+                found = reached, state
+        return found[1] if found is not None else None
+
+
+def _order(event: Happening) -> tuple[datetime, int, bytes]:
+    """Order events within a document: source clock, declared sequence, event id."""
+    sequence = -(2**63) if event.sequence is None else event.sequence
+    return event.occurred_at, sequence, event.event_id
 
 
 def _status(mark: _Mark, due: datetime | None, as_of: datetime, *, ended: bool, ready: bool) -> str:
@@ -162,30 +186,20 @@ def _status(mark: _Mark, due: datetime | None, as_of: datetime, *, ended: bool, 
     return "MISSING" if ready and due is not None and due < as_of else "PENDING"
 
 
-def _ended(flow: Flow, own: Sequence[Happening]) -> str | None:
-    found: tuple[int, str] | None = None
-    for state, end in flow.ends.items():
-        reached, left = _last(own, end.by), _last(own, end.until)
-        if reached > left and (found is None or reached > found[0]):
-            found = reached, state
-    return found[1] if found is not None else None
-
-
-def _mark(step: Step, documents: Iterable[Sequence[Happening]]) -> _Mark:
+def _mark(step: _Step, documents: Iterable[Sequence[Happening]]) -> _Mark:
     """Fold what happened to a step over the documents of a case."""
     done: list[Happening] = []
     tried: list[datetime] = []
     failures: list[Happening] = []
     skipped = False
     for own in documents:
-        last_done, last_undone, last_failed = (
-            _last(own, side) for side in (step.done_by, step.undone_by, step.failed_by)
-        )
+        last_done = _last(own, step.done_by)
+        last_failed = _last(own, step.failed_by)
         skipped = skipped or _last(own, step.skip_when) >= 0
         if last_done >= 0:
             tried.append(own[last_done].occurred_at)
-        if last_done > last_undone:
-            done.append(own[last_done])
+            if last_done > _last(own, step.undone_by):
+                done.append(own[last_done])
         if last_failed > last_done:
             failures.append(own[last_failed])
     failed = max(failures, key=lambda e: e.occurred_at, default=None)
@@ -203,6 +217,10 @@ def _mark(step: Step, documents: Iterable[Sequence[Happening]]) -> _Mark:
     )
 
 
-def _last(own: Sequence[Happening], types: Sequence[str]) -> int:
+def _last(own: Sequence[Happening], types: frozenset[str]) -> int:
     """Return the place of a document's last event of some types; -1 where there is none."""
-    return max((i for i, event in enumerate(own) if event.type in types), default=-1)
+    if types:
+        for i in range(len(own) - 1, -1, -1):
+            if own[i].type in types:
+                return i
+    return -1

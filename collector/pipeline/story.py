@@ -1,6 +1,6 @@
 """The whole story behind a key: its transactions, their documents, steps and events."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ import msgspec
 from collector.model.calendar import Hours
 from collector.model.reference import ROLE_NAMES
 from collector.pipeline.publish import hours
-from collector.pipeline.steps import Calendars, Case, Happening, cases
+from collector.pipeline.steps import Case, FlowSteps, Happening
 from collector.settings.load import Configuration
 from collector.store import stories
 from collector.store.ingest import Connection
@@ -85,14 +85,16 @@ class Stories:
     """Tells stories by key, with the flows and calendars of a configuration."""
 
     def __init__(self, configuration: Configuration) -> None:
-        self._flows = configuration.flows
         settings = configuration.settings
         by_calendar = {name: hours(calendar) for name, calendar in settings.calendars.items()}
         self._hours: dict[str, Hours] = {
             name: by_calendar[entity.calendar] for name, entity in settings.entities.items()
         }
         self._systems = {name: source.system for name, source in settings.sources.items()}
-        self._calendars: Calendars = lambda entity: self._hours.get(entity or "")
+        self._flows = [
+            FlowSteps(flow, lambda entity: self._hours.get(entity or ""))
+            for flow in configuration.flows
+        ]
 
     async def tell(self, conn: Connection, key: str, as_of: datetime) -> Story:
         """Find what a key names and tell it as of a time.
@@ -160,10 +162,9 @@ class Stories:
             lines,
         )
 
-    def _case(self, happenings: Iterable[Happening], as_of: datetime) -> Case | None:
-        listed = list(happenings)
+    def _case(self, happenings: Sequence[Happening], as_of: datetime) -> Case | None:
         for flow in self._flows:
-            found = cases(flow, listed, as_of, self._calendars)
+            found = flow.cases(happenings, as_of)
             if found:
                 return found[0]
         return None

@@ -19,7 +19,7 @@ from collector.model.event import Event
 from collector.model.reference import IDENTITY, Name, content_id, digest
 from collector.pipeline.commit import Batch, commit
 from collector.pipeline.prepare import prepare
-from collector.pipeline.steps import Happening, cases
+from collector.pipeline.steps import FlowSteps, Happening
 from collector.settings.definitions import Flow
 from collector.store import ingest, streams
 from tests.support.postgres import Database
@@ -77,6 +77,7 @@ FLOW = Flow.model_validate(
         },
     }
 )
+COMPILED = FlowSteps(FLOW, lambda _entity: HOURS)
 REPORT = ["submitted", "approved", "rejected", "withdrawn", "free"]
 JOURNAL = ["posted", "reversed", "refused", "paid"]
 
@@ -216,12 +217,7 @@ async def test_sql_and_python_say_the_same_of_every_step(
             s.currency,
         )
         for case in {f.case for f in facts}
-        for c in cases(
-            FLOW,
-            [happening(world, f) for f in facts if f.case == case],
-            as_of,
-            lambda _entity: HOURS,
-        )
+        for c in COMPILED.cases([happening(world, f) for f in facts if f.case == case], as_of)
         for s in c.steps
     }
     assert told == expected
