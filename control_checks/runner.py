@@ -16,14 +16,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from collector.clock import Clock
-from collector.errors import Misconfigured, TieoutError
+from collector.errors import Misconfigured
 from collector.model.control import Exception_, Run
 from collector.pipeline.completeness import Coverage, Gap, coverage
 from collector.settings.definitions import Control, Flow
 from collector.settings.load import Configuration, produced
 from collector.store import totals
 from collector.store.runs import record
-from collector.store.session import DATABASE_ERRORS, Store
+from collector.store.session import Store
 from control_checks.contract import Check, Item, Telling
 
 _SOURCE = Path(__file__).read_text(encoding="utf-8")
@@ -103,19 +103,23 @@ class Engine:
         control = self.control(control_id)
         run = self._begin(control_id, control, as_of, started_at, trigger, actor)
         try:
-            async with self.store.connect() as conn:
-                run.as_known = as_known or await totals.last_recorded(conn, started_at)
-                known = await totals.totals(conn, run.as_known)
-                in_force = await totals.configuration(conn, run.as_known)
-            if in_force is None:
-                raise Misconfigured("Nothing was read yet as known then: run `tieout sync` first.")
-            await self._evaluate(run, control, coverage(in_force, known))
-        except (TieoutError, *DATABASE_ERRORS) as error:
-            run.verdict, run.complete, run.error = "ERROR", False, str(error)
+            await self._conclude(run, control, as_known)
+        except Exception as error:  # noqa: BLE001 -- whatever went wrong, that it did is kept
+            run.verdict, run.complete, run.exceptions = "ERROR", False, []
+            run.error = str(error) or type(error).__name__
         run.finished_at = self.clock()
         async with self.store.connect() as conn:
             run.run = await record(conn, run, self.clock())
         return run
+
+    async def _conclude(self, run: Run, control: Control, as_known: datetime | None) -> None:
+        async with self.store.connect() as conn:
+            run.as_known = as_known or await totals.last_recorded(conn, run.started_at)
+            known = await totals.totals(conn, run.as_known)
+            in_force = await totals.configuration(conn, run.as_known)
+        if in_force is None:
+            raise Misconfigured("Nothing was read yet as known then: run `tieout sync` first.")
+        await self._evaluate(run, control, coverage(in_force, known))
 
     def _begin(
         self,

@@ -25,7 +25,7 @@ def sentence(item: Item, telling: Telling) -> str:
     unpaid = f"{telling.subject(item)}, approved on {since}, is unpaid after {telling.days_since(item.basis_at)} days"
     match item.reason:
         case "PARTLY_PAID":
-            paid = from_minor(item.details["paid_minor"] or 0, item.currency or "XXX")
+            paid = from_minor(item.details["paid_minor"], str(item.currency))
             return f"{telling.subject(item)}, approved on {since}, is paid only in part: {paid}."
         case "RETURNED":
             return (

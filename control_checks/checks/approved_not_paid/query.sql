@@ -18,12 +18,13 @@ item AS (
 judged AS (
     SELECT i.*,
            coalesce(posted_status NOT IN ('DONE', 'LATE', 'SKIPPED'), false) AS not_posted,
-           paid_at IS NOT NULL AND (currency IS NULL OR currency = claimed_currency)
-               AND coalesce(paid_minor >= claimed_minor, true) AS settled
+           coalesce(paid_at IS NOT NULL AND currency <> claimed_currency, false) AS foreign_paid,
+           paid_at IS NOT NULL AND coalesce(paid_minor >= claimed_minor, true) AS settled
     FROM item i)
 SELECT document_id AS subject, number, entity, claimed_minor AS amount_minor, claimed_currency AS currency,
        CASE WHEN approval_status = 'UNEVALUABLE' THEN 'unevaluable'
             WHEN claimed_minor = 0 OR skipped THEN 'excluded'
+            WHEN foreign_paid THEN 'unevaluable'  -- amounts are never netted across currencies
             WHEN settled THEN 'ok'
             WHEN due_at IS NULL THEN 'unevaluable'
             WHEN $2 <= due_at THEN 'pending'
@@ -31,6 +32,7 @@ SELECT document_id AS subject, number, entity, claimed_minor AS amount_minor, cl
        CASE WHEN approval_status = 'UNEVALUABLE' THEN 'SEVERAL_ANCHORS'
             WHEN claimed_minor = 0 THEN 'ZERO_PAYABLE'
             WHEN skipped THEN 'COMPANY_PAID'
+            WHEN foreign_paid THEN 'OTHER_CURRENCY'
             WHEN settled THEN ''
             WHEN due_at IS NULL THEN 'NO_DUE_TIME'
             WHEN $2 <= due_at THEN ''
@@ -43,7 +45,7 @@ SELECT document_id AS subject, number, entity, claimed_minor AS amount_minor, cl
        concat('paid', ' by ' || to_char(due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"')) AS expected,
        CASE WHEN paid_at IS NOT NULL THEN 'paid in part' WHEN undone_at IS NOT NULL THEN 'returned'
             ELSE 'not paid' END AS actual,
-       CASE WHEN settled THEN 0 ELSE coalesce(paid_minor, 0) - claimed_minor END AS difference_minor,
+       CASE WHEN foreign_paid THEN NULL WHEN settled THEN 0 ELSE coalesce(paid_minor, 0) - claimed_minor END AS difference_minor,
        jsonb_build_object('approved_at', approved_at, 'undone_at', undone_at, 'failed_at', failed_at,
                           'message', failed_message, 'paid_minor', paid_minor) AS details
 FROM judged, p ORDER BY number, document_id
