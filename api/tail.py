@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
 
 from api.wiring import Application
-from collector.connector import Chunk, Cursor, Part, Reader
 from collector.errors import TieoutError
-from collector.pipeline.collect import Source
+from collector.pipeline.ahead import Source
 from collector.store.pool import Pool, pooled
 from collector.store.session import DATABASE_ERRORS
 from control_checks.schedule import pause
@@ -55,7 +53,6 @@ class Tail:
 
     async def _once(self, source: Source, pool: Pool, stop: asyncio.Event) -> tuple[str, str]:
         """Read a stream to its present end; return why that failed, and all that is worth saying."""
-        reader = _Witness(source.reader)
 
         def progress(_part: str, _records: int, _size: int | None) -> None:
             if stop.is_set():
@@ -63,38 +60,14 @@ class Tail:
 
         try:
             async with pool.connect() as conn:
-                collector = self._application.collector(conn)
-                tally = await collector.sync(source._replace(reader=reader), progress)
+                with self._application.collector(conn) as collector:
+                    tally = await collector.sync(source, progress)
         except _Stopped:
             return "", ""
         except (TieoutError, *DATABASE_ERRORS) as error:
             return str(error), str(error)
-        return reader.error, " ".join(tally.remarks)
+        return tally.failed, " ".join(tally.remarks)
 
 
 class _Stopped(Exception):
     """Raised between two batches to end a pass."""
-
-
-class _Witness:
-    """A reader that remembers what its source refused; the pipeline only remarks on it."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self.error = ""
-
-    def parts(self, known: Mapping[str, Cursor]) -> list[Part]:
-        """List what can be read now."""
-        try:
-            return self._reader.parts(known)
-        except TieoutError as error:
-            self.error = str(error)
-            raise
-
-    def read(self, part: Part, cursor: Cursor | None) -> Iterator[Chunk]:
-        """Read a part on."""
-        try:
-            yield from self._reader.read(part, cursor)
-        except TieoutError as error:
-            self.error = str(error)
-            raise

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from collector import clock
 from collector.clock import Clock
 from collector.errors import Misconfigured
-from collector.pipeline.collect import Collector, Source
+from collector.pipeline.ahead import Source
+from collector.pipeline.collect import Collector
 from collector.pipeline.mapping import CompiledMapping
 from collector.pipeline.publish import publish
 from collector.settings.load import Configuration, load, resolve

@@ -4,11 +4,12 @@ import getpass
 import shutil
 import sys
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import click
 import msgspec
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from api.cli.preview import preview
@@ -77,16 +78,16 @@ async def _sync(app: Application, sources: tuple[str, ...]) -> list[Tally]:
     )
     with Progress(*columns, console=err, transient=True) as progress:
         async with app.store.connect() as conn:
-            collector = app.collector(conn)
-            for source in app.sources(sources):
-                task = progress.add_task(f"{source.source}/{source.stream}", total=None)
-                tallies.append(
-                    await collector.sync(
-                        source,
-                        lambda _part, n, _size, task=task: progress.update(task, completed=n),  # type: ignore[misc]
-                    )
-                )
+            with app.collector(conn) as collector:
+                for source in app.sources(sources):
+                    task = progress.add_task(f"{source.source}/{source.stream}", total=None)
+                    told = partial(_tell, progress, task)
+                    tallies.append(await collector.sync(source, told))
     return tallies
+
+
+def _tell(progress: Progress, task: TaskID, _part: str, records: int, _size: int | None) -> None:
+    progress.update(task, completed=records)
 
 
 def _show_tallies(tallies: list[Tally]) -> None:

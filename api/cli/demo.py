@@ -4,11 +4,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from api.cli.control import run_controls
@@ -96,16 +104,16 @@ async def _read(app: Application, truth: Truth) -> list[Tally]:
     )
     with Progress(*columns, console=err, transient=True) as progress:
         async with app.store.connect() as conn:
-            for source in app.sources():
-                name = f"{source.source}/{source.stream}"
-                task = progress.add_task(name, total=truth.records.get(name))
-                tallies.append(
-                    await app.collector(conn).sync(
-                        source,
-                        lambda _part, n, _size, task=task: progress.update(task, completed=n),  # type: ignore[misc]
-                    )
-                )
+            with app.collector(conn) as collector:
+                for source in app.sources():
+                    name = f"{source.source}/{source.stream}"
+                    task = progress.add_task(name, total=truth.records.get(name))
+                    tallies.append(await collector.sync(source, partial(_tell, progress, task)))
     return tallies
+
+
+def _tell(progress: Progress, task: TaskID, _part: str, records: int, _size: int | None) -> None:
+    progress.update(task, completed=records)
 
 
 def _show_read(app: Application, tallies: list[Tally]) -> None:

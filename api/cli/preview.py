@@ -14,7 +14,7 @@ from collector.connector import Record
 from collector.model.event import Event
 from collector.model.money import from_minor
 from collector.model.reference import ROLE_NAMES
-from collector.pipeline.collect import Source
+from collector.pipeline.ahead import Source
 from collector.pipeline.values import FUTURE_DAYS_MAX, NotMapped
 from collector.settings.load import Configuration
 

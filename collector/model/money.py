@@ -49,6 +49,7 @@ ROUNDING = {
 }
 AMOUNT_MINOR_MAX = 2**63 - 1
 NUMBER_CHARS_MAX = 100
+PLAIN_DIGITS_MAX = 15  # with the decimals that may be missing, within 63 bits
 """No amount is written with more; what is longer is not a number but something else."""
 WIDE = Context(prec=60, traps=[InvalidOperation])
 NAN = Decimal("NaN")
@@ -100,6 +101,19 @@ def to_minor(number: str | int | Decimal, currency: str, rounding: str | None = 
     if not -AMOUNT_MINOR_MAX <= minor <= AMOUNT_MINOR_MAX:
         raise NotMoney(f"the number is too large to be an amount in {currency}")
     return minor
+
+
+def plain_minor(text: str, currency: str) -> int | None:
+    """Do what `to_minor` does for the commonest form at a fraction of the cost; None for any other.
+
+    That form is unsigned ASCII digits with at most as many decimals as the currency has.
+    """
+    whole, _, fraction = text.partition(".")
+    digits = whole + fraction
+    missing = _DIGITS.get(currency, -1) - len(fraction)
+    if missing < 0 or len(digits) > PLAIN_DIGITS_MAX or not (digits.isdigit() and text.isascii()):
+        return None
+    return int(digits + "0" * missing)
 
 
 def from_minor(amount_minor: int, currency: str) -> str:

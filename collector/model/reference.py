@@ -1,6 +1,6 @@
 """Names of documents, how they are compared and how they are hashed."""
 
-import struct
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -22,9 +22,6 @@ def packed(field: str) -> bytes:
     """Return a field as it enters a digest: the length of its UTF-8 bytes in four bytes, and these."""
     raw = field.encode()
     return len(raw).to_bytes(4, "big") + raw
-
-
-_TWO_NUMBERS = struct.Struct(">qq")
 
 
 def digest_of(layout: bytes) -> bytes:
@@ -51,18 +48,20 @@ def digest(*fields: str) -> bytes:
     return digest_of(b"".join(map(packed, fields)))
 
 
-def name_hash(name: Name) -> int:
-    """Hash a name to a signed 64-bit number: the beginning of digest("document", *name), big-endian."""
-    return int.from_bytes(digest("document", *name)[:8], "big", signed=True)
-
-
 def content_id(name: Name) -> bytes:
     """Return the public id of the document that is called so (16 bytes).
 
-    The first 8 bytes are the `value_hash` of its value, big-endian, so that the index of references
-    finds a document by its id as well; the last 8 are the `name_hash` of its name, big-endian.
+    The first 8 bytes are the `value_hash` of its value, so that the index of references finds a
+    document by its id as well. The last 8 are its name hash, the beginning of
+    digest("document", *name). Both are signed 64-bit numbers in the store, big-endian here.
     """
-    return _TWO_NUMBERS.pack(value_hash(name.value), name_hash(name))
+    layout = _before_value(name.kind, name.scope) + packed(name.value)
+    return _value_digest(name.value) + digest_of(layout)[:8]
+
+
+@lru_cache(4096)
+def _before_value(kind: str, scope: str) -> bytes:
+    return packed("document") + packed(kind) + packed(scope)
 
 
 def fold(value: str) -> str:
@@ -75,5 +74,8 @@ def value_hash(value: str) -> int:
 
     BLAKE2b with a digest of 8 bytes over the folded value in UTF-8, big-endian.
     """
-    raw = blake2b(fold(value).encode(), digest_size=8).digest()
-    return int.from_bytes(raw, "big", signed=True)
+    return int.from_bytes(_value_digest(value), "big", signed=True)
+
+
+def _value_digest(value: str) -> bytes:
+    return blake2b(fold(value).encode(), digest_size=8).digest()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from collector.connector import Body
-from collector.model.money import WIDE, NotMoney, decimal, to_minor
+from collector.model.money import WIDE, NotMoney, decimal, plain_minor, to_minor
 from collector.pipeline.values import NotMapped, compile_conditions, compile_expr, shown
 from collector.settings.mapping import MoneyRule
 
@@ -59,6 +59,7 @@ def compile_money(
     negative = compile_conditions(rule.negative_when, nulls) if rule.negative_when else None
     number = _number(rule)
     rounding = rule.round
+    plain = rule.implied_decimals is None and rule.decimal == "."
 
     def money(body: Body) -> tuple[int | None, str | None]:
         text = value_of(body)
@@ -68,7 +69,9 @@ def compile_money(
         if currency is None:
             raise NotMapped("NO_CURRENCY", f"The amount {shown(text)} has no currency.")
         try:
-            if text[-1] == "-":  # as SAP writes a negative amount
+            if plain and (found := plain_minor(text, currency)) is not None:
+                minor = found
+            elif text[-1] == "-":  # as SAP writes a negative amount
                 minor = -to_minor(number(_unsigned(text[:-1])), currency, rounding)
             else:
                 minor = to_minor(number(text), currency, rounding)

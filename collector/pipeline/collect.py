@@ -1,57 +1,32 @@
 """Read streams to their present end: read, validate, map, commit, a chunk at a time.
 
-Reading and mapping run in a worker thread, one chunk ahead of the database.
+Reading and mapping run one chunk ahead of the database (`collector.pipeline.ahead`).
 """
 
 import asyncio
 import gc
 import sys
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from hashlib import sha256
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Self
 
 import msgspec
 
 from collector.clock import Clock
-from collector.connector import (
-    RAW_KEPT_BYTES_MAX,
-    Chunk,
-    Cursor,
-    Ending,
-    Part,
-    Reader,
-    Record,
-    Redelivers,
-)
+from collector.connector import Cursor, Ending, Part, Redelivers
 from collector.errors import TieoutError
-from collector.model.event import Event
-from collector.model.reference import digest
+from collector.pipeline.ahead import GC_OBJECTS, Mapped, Pass, Process, Source, latest
 from collector.pipeline.commit import Batch, Limit, Memory, commit
-from collector.pipeline.mapping import CompiledMapping, record_hash
-from collector.pipeline.prepare import prepare
-from collector.pipeline.values import FUTURE_DAYS_MAX, NotMapped
+from collector.pipeline.prepare import Prepared, Revisions
 from collector.store import ingest, streams
-from collector.store.quarantine import Quarantined
-
-_encode = msgspec.json.Encoder(decimal_format="number").encode
-
-
-class Source(NamedTuple):
-    """A stream, opened and compiled: all that collecting it needs."""
-
-    source: str
-    stream: str
-    namespace: str
-    reader: Reader
-    mapping: CompiledMapping
-    redelivers: Redelivers
-    keep_raw: bool
 
 
 class Tally(msgspec.Struct):
-    """What became of a stream's records in one run. `unread` is None where the number is unknown."""
+    """What became of a stream's records in one run.
+
+    `unread` is None where the number is unknown; `failed` is what the source refused, in a sentence.
+    """
 
     source: str
     stream: str
@@ -62,6 +37,7 @@ class Tally(msgspec.Struct):
     ignored: int = 0
     unread: int | None = 0
     remarks: list[str] = []
+    failed: str = ""
 
     def add(self, row: ingest.BatchRow) -> None:
         """Add a committed batch."""
@@ -77,17 +53,23 @@ class Tally(msgspec.Struct):
         else:
             self.unread += row.unread
 
+    def fail(self, sentence: str) -> None:
+        """Note what the source refused: an unknown number of records stayed unread."""
+        self.unread = None
+        self.remarks.append(sentence)
+        self.failed = sentence
+
     @property
     def complete(self) -> bool:
         """Whether nothing stayed unread."""
         return self.unread == 0
 
 
-GC_OBJECTS = 500_000
-"""New container objects between two garbage collections while streams are read."""
-
 SWITCH_S = 0.0003
 """How long one thread may keep the interpreter while another waits for it."""
+
+PROCESS_AFTER_RECORDS = 10_000
+"""After so many records of one pass the rest is read in a process of its own."""
 
 STATISTICS_RECORDS_MIN = 1_000
 """After fewer records the planner's statistics are still good enough."""
@@ -96,68 +78,30 @@ Progress = Callable[[str, int, int | None], None]
 """Told after each batch: the part's name, records read so far, bytes of the part (or None)."""
 
 
-def map_chunk(
-    records: Sequence[Record], mapping: CompiledMapping, clock: Clock
-) -> tuple[list[Event], list[Quarantined], int]:
-    """Map records: (events, what must be quarantined, how many the mapping ignores)."""
-    latest = clock() + timedelta(days=FUTURE_DAYS_MAX)
-    events: list[Event] = []
-    quarantined: list[Quarantined] = []
-    ignored = 0
-    for record in records:
-        try:
-            made = mapping.apply(record, latest)
-        except NotMapped as reason:
-            quarantined.append(_quarantine(record, reason))
-            continue
-        if made:
-            events += made
-        else:
-            ignored += 1
-    return events, quarantined, ignored
-
-
-def _json(body: object) -> bytes:
-    """Encode a body to keep it; what JSON cannot say is kept as Python writes it."""
-    try:
-        return _encode(body)
-    except (UnicodeEncodeError, ValueError, OverflowError, RecursionError):
-        return ascii(body).encode()
-
-
-def _quarantine(record: Record, reason: NotMapped) -> Quarantined:
-    raw = record.raw or (b"" if record.body is None else _json(record.body))
-    content = (
-        record_hash(record.body) if record.body is not None else digest(raw.hex(), record.sha256)
-    )
-    return Quarantined(
-        record.position,
-        record.start,
-        record.length if record.length >= 0 else len(raw),
-        content,
-        record.sha256 or sha256(raw).hexdigest(),
-        reason.fault.reason,
-        reason.fault.sentence,
-        raw[:RAW_KEPT_BYTES_MAX],
-        record.body,
-    )
+Again = Callable[[Revisions], Awaitable[Prepared]]
 
 
 class Collector:
-    """Collects streams into the store over one connection."""
+    """Collects streams into the store over one connection. Leaving it ends the process that it may have."""
 
     def __init__(self, conn: ingest.Connection, limit: Limit, clock: Clock) -> None:
         self.conn = conn
         self.limit = limit
         self.clock = clock
         self.memory = Memory()
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.stop()
 
     async def sync(self, source: Source, progress: Progress | None = None) -> Tally:
         """Read a stream to its present end (see `_sync`), with the interpreter tuned for it.
 
-        A chunk is tens of thousands of objects without cycles: garbage collection over and over took
-        half of the time of mapping them. And the thread that maps must hand over quickly when the
-        database has answered.
+        The thread that reads ahead must hand over quickly when the database has answered.
         """
         thresholds, interval_s = gc.get_threshold(), sys.getswitchinterval()
         gc.set_threshold(GC_OBJECTS, *thresholds[1:])
@@ -181,8 +125,7 @@ class Collector:
         try:
             listed = await asyncio.to_thread(source.reader.parts, cursors)
         except TieoutError as error:
-            tally.unread = None
-            tally.remarks.append(str(error))
+            tally.fail(str(error))
             return tally
         for part in listed:
             if not await streams.lease(self.conn, stream, part.id):
@@ -194,8 +137,7 @@ class Collector:
             try:
                 await self._part(source, stream, part, tally, progress)
             except TieoutError as error:
-                tally.unread = None
-                tally.remarks.append(f"{part.name}: {error}")
+                tally.fail(f"{part.name}: {error}")
             finally:
                 await streams.release(self.conn, stream, part.id)
         if tally.read >= STATISTICS_RECORDS_MIN:
@@ -207,86 +149,87 @@ class Collector:
     ) -> None:
         stored = await streams.part(self.conn, stream, part.id, part.name)
         cursor: Cursor | None = stored.cursor
-        async for chunk, made in self._ahead(source, part, cursor):
-            if chunk.records or (chunk.end is not None and chunk.cursor != cursor):
-                row = await self._commit(
-                    source, stream, (stored.id, part.name), (cursor, chunk), made
+        async for mapped, again in self._ahead(source, part, cursor):
+            if mapped.read or (mapped.end is not None and mapped.cursor != cursor):
+                row = self._row(source, stream, (stored.id, part.name), cursor, mapped)
+                row = await commit(
+                    self.conn,
+                    Batch(row, mapped.prepared, again, mapped.quarantined),
+                    self.limit,
+                    self.clock,
+                    careful=source.redelivers is not Redelivers.NEVER,
+                    memory=self.memory,
                 )
                 tally.add(row)
-                cursor = chunk.cursor
-            elif chunk.end is not None:  # nothing new since last time
-                tally.unread = _sum(tally.unread, chunk.end.unread)
-                if chunk.end.ending is Ending.BROKEN:
-                    tally.remarks.append(chunk.end.sentence)
+                cursor = mapped.cursor
+            elif mapped.end is not None:  # nothing new since last time
+                tally.unread = _sum(tally.unread, mapped.end.unread)
+                if mapped.end.ending is Ending.BROKEN:
+                    tally.remarks.append(mapped.end.sentence)
             if progress is not None:
                 progress(part.name, tally.read, part.size_bytes)
 
     async def _ahead(
         self, source: Source, part: Part, cursor: Cursor | None
-    ) -> AsyncIterator[tuple[Chunk, Any]]:
-        """Read and map in a thread, one chunk ahead of whoever consumes.
+    ) -> AsyncIterator[tuple[Mapped, Again]]:
+        """Read and map one chunk ahead of whoever consumes; with each, what prepares it again.
 
-        It is one and the same thread from the first chunk to the last: libxml2 keeps the names of a
-        document that is being parsed with the thread that parses it.
+        A pass is read by one and the same thread from its first chunk to its last: libxml2 keeps the
+        names of a document that is being parsed with the thread that parses it.
         """
-        chunks: Iterator[Chunk] = source.reader.read(part, cursor)
         loop = asyncio.get_running_loop()
-
-        def step() -> tuple[Chunk, Any] | None:
-            chunk = next(chunks, None)
-            if chunk is None:
-                return None
-            events, quarantined, ignored = map_chunk(chunk.records, source.mapping, self.clock)
-            return chunk, (events, prepare(events), quarantined, ignored)
-
+        read = 0
         with ThreadPoolExecutor(1, "tieout-reader") as thread:
-            pending = loop.run_in_executor(thread, step)
+            run = partial(loop.run_in_executor, thread)
+            ahead: Pass | Process = Pass(source, part, cursor)
             try:
-                while (made := await pending) is not None:
-                    pending = loop.run_in_executor(thread, step)
-                    yield made
+                if process := self._process_after(read):
+                    await run(process.open, source, part, cursor)
+                    ahead = process
+                pending = run(ahead.next, latest(self.clock))
+                while (mapped := await pending) is not None:
+                    again = partial(run, ahead.again, mapped.number)
+                    read += mapped.read
+                    process = self._process_after(read)
+                    if process is not None and ahead is not process and mapped.end is None:
+                        await run(ahead.close)
+                        await run(process.open, source, part, mapped.cursor)
+                        ahead = process
+                    pending = run(ahead.next, latest(self.clock))
+                    yield mapped, again
             finally:
-                pending.cancel()
-                if isinstance(chunks, Generator):
-                    thread.submit(chunks.close)
+                thread.submit(ahead.close)
 
-    async def _commit(
+    def _process_after(self, read: int) -> Process | None:
+        """Return the process that reads ahead, if it is ready; have it started if it pays by now."""
+        if self._process is None and read >= PROCESS_AFTER_RECORDS:
+            self._process = Process()
+        return self._process if self._process is not None and self._process.ready else None
+
+    def _row(
         self,
         source: Source,
         stream: int,
         part: tuple[int, str],
-        span: tuple[Cursor | None, Chunk],
-        made: Any,  # noqa: ANN401 -- what _ahead made
+        cursor: Cursor | None,
+        mapped: Mapped,
     ) -> ingest.BatchRow:
-        cursor, chunk = span
-        events, prepared, quarantined, ignored = made
         row = ingest.BatchRow(
             0,
             stream,
-            part[0],
-            part[1],
+            *part,
             source.mapping.version,
             cursor,
-            chunk.cursor,
-            read=len(chunk.records),
-            ignored=ignored,
+            mapped.cursor,
+            read=mapped.read,
+            ignored=mapped.ignored,
         )
-        if chunk.end is not None:
-            row.ending, row.unread = chunk.end.ending.value, chunk.end.unread
-            row.remark = chunk.end.sentence
-        if chunk.stated is not None:
-            row.stated = msgspec.to_builtins(chunk.stated)
-        raw = (
-            [(r.position, r.raw or _json(r.body)) for r in chunk.records] if source.keep_raw else []
-        )
-        return await commit(
-            self.conn,
-            Batch(row, events, prepared, quarantined, raw),
-            self.limit,
-            self.clock,
-            careful=source.redelivers is not Redelivers.NEVER,
-            memory=self.memory,
-        )
+        if mapped.end is not None:
+            row.ending, row.unread = mapped.end.ending.value, mapped.end.unread
+            row.remark = mapped.end.sentence
+        if mapped.stated is not None:
+            row.stated = msgspec.to_builtins(mapped.stated)
+        return row
 
 
 def _sum(a: int | None, b: int | None) -> int | None:

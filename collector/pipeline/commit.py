@@ -6,15 +6,16 @@ database refuses a duplicate, or when somebody else entered one of the batch's d
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
 from collector.clock import Clock
 from collector.model.event import Event
-from collector.model.reference import IDENTITY, OWN, Name
+from collector.model.reference import IDENTITY, OWN
 from collector.pipeline import correlate
-from collector.pipeline.prepare import Prepared, prepare, references_hash
+from collector.pipeline.prepare import Prepared, Revisions, prepare, references_hash
 from collector.store import ingest, quarantine, rows
 
 Limit = Callable[[str], int]
@@ -28,36 +29,50 @@ class Contended(Exception):
 
 
 class Batch(msgspec.Struct):
-    """All that one transaction is to commit."""
+    """All that one transaction is to commit.
+
+    `again` prepares the same events without those that are known: it is told their revisions.
+    """
 
     row: ingest.BatchRow
-    events: list[Event]
     prepared: Prepared
+    again: Callable[[Revisions], Awaitable[Prepared]]
     quarantined: Sequence[quarantine.Quarantined] = ()
-    raw: Sequence[tuple[int, bytes]] = ()
     resolutions: Sequence[quarantine.Resolution] = ()
 
 
-class Memory:
-    """What a collector remembers of documents: their numbers, references and months.
+def batch_of(
+    row: ingest.BatchRow,
+    events: Sequence[Event],
+    resolutions: Sequence[quarantine.Resolution] = (),
+) -> Batch:
+    """Make a batch of events that are at hand."""
 
-    It is never wrong, for a document keeps its number and only gains references and months; at worst
-    it knows too little, and then the database is asked.
+    async def again(known: Revisions) -> Prepared:
+        return prepare(events, known)
+
+    return Batch(row, prepare(events), again, resolutions=resolutions)
+
+
+class Memory:
+    """What a collector remembers of documents, by content id.
+
+    It is never wrong, for a document keeps its number and only gains references, months and steps; at
+    worst it knows too little: of references and months the database is asked then, and a step that it
+    does not know is refused as a duplicate, upon which the careful road is taken, without memory.
     """
 
     def __init__(self) -> None:
-        self._known: dict[Name, ingest.Known] = {}
+        self._known: dict[bytes, ingest.Known] = {}
 
-    def get(self, name: Name) -> ingest.Known | None:
+    def get(self, name: bytes) -> ingest.Known | None:
         """Return what is remembered of a document."""
         return self._known.get(name)
 
-    def keep(self, documents: Iterable[tuple[Name, ingest.Known]]) -> None:
-        """Remember documents of a committed batch; the longest-known are forgotten first."""
-        for name, known in documents:
-            self._known.pop(name, None)
-            self._known[name] = known
-        while len(self._known) > REMEMBERED_MAX:
+    def keep(self, name: bytes, known: ingest.Known) -> None:
+        """Remember a document of a committed batch; the longest-known are forgotten first."""
+        self._known[name] = known
+        if len(self._known) > REMEMBERED_MAX:
             del self._known[next(iter(self._known))]
 
 
@@ -71,7 +86,7 @@ async def commit(
     memory: Memory | None = None,
 ) -> ingest.BatchRow:
     """Commit a batch in one transaction; return its row with what became of its records."""
-    await ingest.ensure_partitions(conn, {e.month for e in batch.events})
+    await ingest.ensure_partitions(conn, batch.prepared.months)
     writer = _Writer(conn, batch, limit, clock, memory or Memory())
     if not careful:
         try:
@@ -101,16 +116,18 @@ class _Writer:
     async def attempt(self, *, careful: bool) -> ingest.BatchRow:
         conn, batch = self.conn, self.batch
         async with conn.transaction():
+            await ingest.plan_by_key(conn)
             p = batch.prepared
             if careful:
                 before = await ingest.lock(conn)
-                if batch.events:
-                    keys = [(e.event_id, e.month) for e in batch.events]
-                    p = prepare(batch.events, await ingest.known_events(conn, keys))
+                known = await ingest.known_events(conn, p.event_ids, p.months)
+                if known:
+                    p = await batch.again(known)
             else:
                 before = await ingest.last_seq(conn)
             row = msgspec.structs.replace(batch.row, id=await ingest.next_batch(conn))
-            work = Correlation(conn, p, self.limit, self.memory)
+            memory = Memory() if careful else self.memory
+            work = Correlation(conn, p, self.limit, memory)
             await work.look_up()
             await self._copy_facts(p, row, work.ids)
             last = before if careful else await ingest.lock(conn)
@@ -122,45 +139,31 @@ class _Writer:
             await self._count(p, row)
             await ingest.insert_batch(conn, seq, row)
             await quarantine.resolve(conn, seq, batch.resolutions)
-        self.memory.keep(work.learnt())
+        work.learn(self.memory)
         return row
 
     async def _copy_facts(self, p: Prepared, row: ingest.BatchRow, ids: list[int]) -> None:
         heads = [rows.event_head(row.id, document) for document in ids]
-        packed = [
-            part
-            for number, tail in zip(p.document_of, p.tails, strict=True)
-            for part in (heads[number], tail)
-        ]
+        packed: list[bytes] = []
+        for number, tail in zip(p.document_of, p.tails, strict=True):
+            packed += heads[number], tail
         await ingest.copy(self.conn, "event", packed)
-        personal = [
-            (e.event_id, no, e.month, msgspec.json.encode(e.personal).decode())
-            for e, no in zip(p.events, p.revision_no, strict=True)
-            if e.personal is not None
-        ]
-        if personal:
-            await ingest.copy_personal(self.conn, personal)
-        if self.batch.raw:
-            kept = {e.position for e in p.events}
-            raw = [(position, raw) for position, raw in self.batch.raw if position in kept]
-            await ingest.copy_raw(self.conn, row.id, raw)
+        if p.personal:
+            await ingest.copy_personal(self.conn, p.personal)
+        if p.raw:
+            await ingest.copy_raw(self.conn, row.id, p.raw)
 
     async def _count(self, p: Prepared, row: ingest.BatchRow) -> None:
         batch = self.batch
         new = await quarantine.insert(
             self.conn, row.id, row.stream, row.part_name, batch.quarantined
         )
-        delivered = len({e.position for e in batch.events})
-        row.accepted = len({e.position for e in p.events})
-        row.duplicate = delivered - row.accepted + len(batch.quarantined) - new
+        row.accepted = p.accepted
+        row.duplicate = batch.prepared.delivered - p.accepted + len(batch.quarantined) - new
         row.quarantined = new
-        row.events = len(p.events)
-        amounts: defaultdict[str, int] = defaultdict(int)
-        for e in p.events:
-            if e.currency is not None and e.amount_minor is not None:
-                amounts[e.currency] += e.amount_minor
-        row.amounts = dict(amounts)
-        row.hash_total = sum(int.from_bytes(e.event_id, "big") for e in p.events) % 2**128
+        row.events = len(p.tails)
+        row.amounts = p.amounts
+        row.hash_total = p.hash_total
 
 
 class Correlation:
@@ -168,6 +171,7 @@ class Correlation:
 
     Most events are about a document that is known, with references that it has: nothing joins, and
     nothing of it is looked up but its number. The others are `active`: new, or with a new reference.
+    Names go by their content id.
     """
 
     def __init__(self, conn: ingest.Connection, p: Prepared, limit: Limit, memory: Memory) -> None:
@@ -175,42 +179,50 @@ class Correlation:
         self.p = p
         self.limit = limit
         self.memory = memory
-        self.known: list[ingest.Known | None] = [None] * len(p.names)
+        self.names = [references[0][1] for references in p.references]
+        self.known = [memory.get(name) for name in self.names]
         self.ids: list[int] = []
         self.active: list[int] = []
-        self.held: dict[Name, set[int]] = {}
-        self.stored: dict[Name, list[ingest.Held]] = {}
+        self.held: dict[bytes, set[int]] = {}
+        self.most: dict[bytes, int] = {}
+        self.stored: dict[bytes, list[ingest.Holder]] = {}
         self.component_of: dict[int, int] = {}
         self.grown: set[int] = set()
 
     async def look_up(self) -> None:
         """Find which documents are known, number the new ones, and see who else holds their names."""
-        self.known = [self.memory.get(name) for name in self.p.names]
+        p, names = self.p, self.names
         unknown = [n for n, known in enumerate(self.known) if known is None]
-        found = await ingest.known_documents(self.conn, [self.p.names[n] for n in unknown])
-        for i, known in found.items():
-            self.known[unknown[i]] = known
+        await self._look_up({names[n]: self.limit(p.references[n][0][2]) for n in unknown})
+        for n in unknown:
+            self.known[n] = self._own(names[n])
         fresh = iter(await ingest.next_documents(self.conn, self.known.count(None)))
         self.ids = [next(fresh) if known is None else known.document for known in self.known]
         self.active = [
             n
             for n, known in enumerate(self.known)
-            if known is None or known.references_hash != self.p.hashes[n]
+            if known is None or known.references_hash != p.hashes[n]
         ]
         for n in self.active:
-            self.held.setdefault(self.p.names[n], set()).add(self.ids[n])
-            for role, name in self.p.references[n]:
-                if role == IDENTITY:
+            for role, name, kind, _ in p.references[n]:
+                if role <= IDENTITY:
                     self.held.setdefault(name, set()).add(self.ids[n])
-        await self._look_up_holders()
+                    self.most[name] = self.limit(kind)
+        asked = {names[n] for n in unknown}
+        await self._look_up({name: self.most[name] for name in self.held.keys() - asked})
+        self._note_components()
 
-    async def _look_up_holders(self) -> None:
-        names = [(name, self.limit(name.kind)) for name in self.held]
-        self.stored = await ingest.look_up(self.conn, names)
-        holders = {h.document: h.component for held in self.stored.values() for h in held}
-        self.component_of = {
-            self.ids[n]: holders[self.ids[n]] for n in self.active if self.known[n] is not None
-        }
+    async def _look_up(self, most: Mapping[bytes, int]) -> None:
+        self.stored |= await ingest.look_up(self.conn, list(most), list(most.values()))
+
+    def _own(self, name: bytes) -> ingest.Known | None:
+        holders = self.stored.get(name)
+        return None if holders is None else holders[0].known
+
+    def _note_components(self) -> None:
+        for n in self.active:
+            if self.known[n] is not None:
+                self.component_of[self.ids[n]] = self.stored[self.names[n]][0].component
 
     async def look_up_again(self) -> None:
         """Look once more, under the lock.
@@ -218,24 +230,27 @@ class Correlation:
         Raises:
             Contended: a document that we took for new is there by now.
         """
-        await self._look_up_holders()
-        for n in self.active:
-            held = self.stored.get(self.p.names[n], ())
-            if self.known[n] is None and any(h.own for h in held):
-                raise Contended
+        await self._look_up({name: self.most[name] for name in self.held})
+        if any(self.known[n] is None and self._own(self.names[n]) for n in self.active):
+            raise Contended
+        self._note_components()
 
-    def learnt(self) -> Iterable[tuple[Name, ingest.Known]]:
-        """Return what is known of the batch's documents now that it is committed."""
-        for n, name in enumerate(self.p.names):
+    def learn(self, memory: Memory) -> None:
+        """Have the batch's documents remembered, now that it is committed."""
+        for n, name in enumerate(self.names):
+            first, last = self.p.spans[n]
             known = self.known[n]
             if known is None:
-                yield name, ingest.Known(self.ids[n], self.p.hashes[n], *self.p.spans[n])
+                known = ingest.Known(self.ids[n], self.p.hashes[n], first, last, frozenset())
+                self.known[n] = known
             elif self._widens(n, known):
-                first = min(self.p.spans[n][0], known.first_month)
-                last = max(self.p.spans[n][1], known.last_month)
-                yield name, ingest.Known(known.document, known.references_hash, first, last)
-            else:
-                yield name, known
+                known.first_month = min(first, known.first_month)
+                known.last_month = max(last, known.last_month)
+            memory.keep(name, known)
+        for n, event_type in self.p.steps:
+            known = self.known[n]
+            if known is not None and event_type not in known.types:
+                known.types = _with(known.types, event_type)
 
     def _widens(self, n: int, known: ingest.Known) -> bool:
         first, last = self.p.spans[n]
@@ -246,12 +261,17 @@ class Correlation:
         label_of = await self._place(seq)
         p, ids = self.p, self.ids
         new = [n for n in self.active if self.known[n] is None]
-        documents = [
-            rows.document_row(
-                ids[n], label_of[ids[n]], seq, p.names[n], self.p.hashes[n], *p.spans[n]
+        documents: list[bytes] = []
+        references: list[bytes] = []
+        for n in new:
+            own = p.references[n][0]
+            label = label_of[ids[n]]
+            documents.append(
+                rows.document_row(ids[n], label, seq, own[1], p.hashes[n], p.spans[n], own[2])
             )
-            for n in new
-        ]
+            head = rows.reference_head(ids[n], batch)
+            for _, _, _, tail in p.references[n]:
+                references += head, tail
         await ingest.copy(self.conn, "document", documents)
         await ingest.widen_months(
             self.conn,
@@ -261,11 +281,6 @@ class Correlation:
                 if known is not None and self._widens(n, known)
             ],
         )
-        references = [
-            rows.reference_row(ids[n], batch, role, name)
-            for n in new
-            for role, name in ((OWN, p.names[n]), *p.references[n])
-        ]
         await ingest.copy(self.conn, "reference", references + await self._added(batch))
         await self._steps()
         await ingest.note_suspended(self.conn, self.grown, correlate.COMPONENT_DOCUMENTS_MAX)
@@ -275,39 +290,46 @@ class Correlation:
         changed = {self.ids[n]: n for n in self.active if self.known[n] is not None}
         if not changed:
             return []
-        before: dict[int, set[tuple[int, Name]]] = defaultdict(set)
+        before: dict[int, set[tuple[int, bytes]]] = defaultdict(set)
         for document, role, name in await ingest.known_references(self.conn, list(changed)):
             before[document].add((role, name))
-        packed, hashes = [], {}
+        packed: list[bytes] = []
+        hashes = {}
         for document, n in changed.items():
-            gained = self.p.references[n] - before[document]
-            packed += [rows.reference_row(document, batch, role, name) for role, name in gained]
-            now_held = (before[document] | gained) - {(OWN, self.p.names[n])}
-            hashes[document] = references_hash(now_held)
+            held = before[document]
+            for role, name, _, tail in self.p.references[n]:
+                if (role, name) not in held:
+                    held.add((role, name))
+                    packed += rows.reference_head(document, batch), tail
+            hashes[document] = references_hash(pair for pair in held if pair[0] != OWN)
         await ingest.note_references(self.conn, hashes)
         return packed
 
     async def _steps(self) -> None:
-        p, ids = self.p, self.ids
-        pairs = [(ids[n], event_type) for n, event_type in p.steps if self.known[n] is not None]
-        again = await ingest.known_steps(self.conn, pairs)
-        again |= {(ids[n], event_type) for n, event_type in p.revised}
         packed: list[bytes] = []
-        for (n, event_type), tail in p.steps.items():
-            if (ids[n], event_type) not in again:
-                packed += (rows.step_head(ids[n]), tail)
+        additions: dict[tuple[int, str], rows.Fold] = {}
+        again: set[tuple[int, str]] = set()
+        for step, tail in self.p.steps.items():
+            n, event_type = step
+            known, document = self.known[n], self.ids[n]
+            if known is None or event_type not in known.types:
+                packed += rows.step_head(document), tail
+            elif step not in self.p.revised:
+                additions[document, event_type] = rows.fold_of(tail)
+            if step in self.p.revised:
+                again.add((document, event_type))
         await ingest.copy(self.conn, "step", packed)
-        await ingest.recompute_steps(self.conn, again)
+        added = await ingest.add_to_steps(self.conn, additions)
+        await ingest.recompute_steps(self.conn, again | (additions.keys() - added))
 
     async def _place(self, seq: int) -> dict[int, int]:
         """Decide and write components; return the component of every active document."""
-        new = {self.ids[n] for n in self.active if self.known[n] is None}
         stored = {
-            name: [correlate.Known(h.document, h.component) for h in holders]
+            name: {h.document: h.component for h in holders}
             for name, holders in self.stored.items()
         }
-        plan = correlate.plan(self.held, stored, new, self.component_of, self.limit)
-        label_of = dict(self.component_of)
+        plan = correlate.plan(self.held, stored, self.component_of, self.most.__getitem__)
+        label_of = {self.ids[n]: self.ids[n] for n in self.active} | self.component_of
         moves: dict[int, int] = {}
         size = await ingest.sizes(
             self.conn,
@@ -324,29 +346,30 @@ class Correlation:
             )
             moves |= {c: label for c in components if c != label}
             label_of |= dict.fromkeys(documents, label)
-            if len(documents) + len(components) > 1:
-                self.grown.add(label)
+            self.grown.add(label)
         await ingest.relabel(self.conn, moves, seq)
         return {d: moves.get(label, label) for d, label in label_of.items()}
 
     async def _rebuild(self, components: set[int], documents: set[int], seq: int) -> dict[int, int]:
         """Recompute components from their edges, because a value among them joins nothing any more."""
         before = await ingest.documents_of(self.conn, components)
-        holders: dict[Name, set[int]] = defaultdict(set)
-        for document, name in await ingest.identities(self.conn, before):
+        holders: dict[bytes, set[int]] = defaultdict(set)
+        most = dict(self.most)
+        for document, name, kind in await ingest.identities(self.conn, before):
             holders[name].add(document)
+            most[name] = self.limit(kind)
         for name, held_by in self.held.items():
             members = held_by & (documents | before.keys())
             if members:
                 holders[name] |= members
-        stored = await ingest.look_up(self.conn, [(n, self.limit(n.kind)) for n in holders])
+        stored = await ingest.look_up(self.conn, list(holders), [most[name] for name in holders])
         blocked = {
             name
             for name, members in holders.items()
             if len(
                 {h.document for h in stored.get(name, ())} | self.held.get(name, set()) | members
             )
-            > self.limit(name.kind)
+            > most[name]
         }
         pieces = correlate.components(
             [*before, *documents], {n: list(m) for n, m in holders.items()}, blocked.__contains__
@@ -356,3 +379,8 @@ class Correlation:
         await ingest.place(self.conn, {d: label_of[d] for d in before}, seq)
         self.grown |= components | set(labels)
         return label_of
+
+
+@lru_cache(4096)  # most documents pass the same steps, and share the set
+def _with(types: frozenset[str], event_type: str) -> frozenset[str]:
+    return types | {event_type}

@@ -10,10 +10,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from collector.model.reference import Name
-
 Node = TypeVar("Node", bound=Hashable)
-Limit = Callable[[str], int]
+Key = TypeVar("Key", bound=Hashable)
 
 COMPONENT_DOCUMENTS_MAX = 1_000
 """A transaction of more documents was joined by a weak key: each of its documents stands alone."""
@@ -57,7 +55,7 @@ class Disjoint(Generic[Node]):
 
 
 def components(
-    documents: Iterable[int], holders: Mapping[Name, Sequence[int]], blocked: Callable[[Name], bool]
+    documents: Iterable[int], holders: Mapping[Key, Sequence[int]], blocked: Callable[[Key], bool]
 ) -> list[list[int]]:
     """Compute the components of documents over the identity values that are not blocked."""
     disjoint: Disjoint[int] = Disjoint()
@@ -70,19 +68,13 @@ def components(
     return list(disjoint.sets().values())
 
 
-class Known(msgspec.Struct, frozen=True, gc=False):
-    """A stored document that holds a looked-up value."""
-
-    document: int
-    component: int
-
-
 class Plan(msgspec.Struct):
     """What a batch does to components.
 
-    `joined`: groups of stored components and new documents that become one component.
-    `rebuild`: stored components that hold a value which has just crossed its limit; they and whatever
-    they are grouped with must be recomputed from their edges.
+    `joined`: groups of stored components and new documents that become one component; a document
+    that is in none stays as it is, a new one alone. `rebuild`: stored components that hold a value
+    which has just crossed its limit; they and whatever they are grouped with must be recomputed from
+    their edges.
     """
 
     joined: list[tuple[set[int], set[int]]]  # (stored components, new documents)
@@ -90,36 +82,34 @@ class Plan(msgspec.Struct):
 
 
 def plan(
-    held: Mapping[Name, set[int]],
-    stored: Mapping[Name, Sequence[Known]],
-    new_documents: Iterable[int],
+    held: Mapping[Key, set[int]],
+    stored: Mapping[Key, Mapping[int, int]],
     component_of: Mapping[int, int],
-    limit: Limit,
+    limit: Callable[[Key], int],
 ) -> Plan:
     """Decide what a batch joins.
 
     `held` gives, by identity value, the documents of the batch that hold it; `stored` the documents
-    that held it before (at most limit + 1 of them); `component_of` the component of each document of
-    the batch that was stored before.
+    that held it before, with their components (at most limit + 1 of them); `component_of` the
+    component of each document of the batch that was stored before.
     """
     disjoint: Disjoint[tuple[bool, int]] = Disjoint()  # (is a stored component, number)
     rebuild: set[int] = set()
-    for document in new_documents:
-        disjoint.find((False, document))
     for name, documents in held.items():
-        before = stored.get(name, ())
-        known = {k.document for k in before}
-        most = limit(name.kind)
-        if len(known | documents) > most:
-            if 1 < len(known) <= most:
-                rebuild.update(k.component for k in before)
+        before = stored.get(name)
+        if before is None and len(documents) == 1:
             continue
-        nodes = {(True, k.component) for k in before}
+        before = before or {}
+        most = limit(name)
+        if len(before.keys() | documents) > most:
+            if 1 < len(before) <= most:
+                rebuild.update(before.values())
+            continue
+        nodes = {(True, component) for component in before.values()}
         nodes.update(
             (True, component_of[d]) if d in component_of else (False, d) for d in documents
         )
         first, *others = nodes
-        disjoint.find(first)
         for other in others:
             disjoint.union(first, other)
     for component in rebuild:

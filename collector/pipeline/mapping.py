@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Any
 
 import msgspec
+from typing_extensions import override
 
 from collector.connector import Body, Record
 from collector.model.event import Event
@@ -320,17 +321,22 @@ class _Rule:
 
 
 class CompiledMapping:
-    """A mapping, ready to be applied.
+    """A mapping, ready to be applied; pickled, it is compiled again where it is unpickled.
 
     `version` identifies its content. `event_types` are all that it can produce.
     """
 
     def __init__(self, mapping: Mapping, namespace: str, earliest: date) -> None:
+        self._given = mapping, namespace, earliest
         self._key_of = compile_expr(mapping.key, frozenset(mapping.nulls))
         self._key_expr = mapping.key
         self._rules = [_Rule(mapping, rule, namespace, earliest) for rule in mapping.events]
         self.version = digest("mapping", mapping.model_dump_json(exclude_defaults=True)).hex()
         self.event_types = event_types(mapping)
+
+    @override
+    def __reduce__(self) -> tuple[type["CompiledMapping"], tuple[Mapping, str, date]]:
+        return CompiledMapping, self._given
 
     def apply(self, record: Record, latest: datetime) -> list[Event]:
         """Map one record to its events; none where the mapping ignores it.

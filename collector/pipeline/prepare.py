@@ -1,95 +1,156 @@
 """A batch's events, arranged by document and packed: all that can be done without the database."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import date
+from functools import lru_cache
+from operator import attrgetter
 
 import msgspec
 
 from collector.model.event import Event
-from collector.model.reference import IDENTITY, Name
+from collector.model.reference import IDENTITY, OWN, Name, content_id
 from collector.store import rows
 
 _HASH_MODULUS = 2**64
+_HASH_TOTAL_MODULUS = 2**128
+_identity = attrgetter("event_id")
+
+Revisions = dict[bytes, list[bytes]]
+"""The revisions of events that are known, by event id, in the order of their number."""
+
+Reference = tuple[int, bytes, str, bytes]
+"""A name that a document has: role, the name's content id, its kind, and its packed row's tail."""
+
+Held = tuple[tuple[int, Name], ...]
+"""The references of a document, as (role, name); some perhaps more than once."""
+
+Step = tuple[int, str]
+"""A document's number within the batch, and an event type."""
 
 
 class Prepared(msgspec.Struct):
-    """A batch without its duplicates. Documents are numbered within the batch.
+    """A batch without its duplicates, packed; it crosses to another process, so it is plain data.
 
-    By that number: `names`, `spans` (first and last month), `references`, (role, name) pairs without
-    the document's own, and their hash. By event: `revision_no`, `document_of` and `tails`, packed rows. `steps` holds,
-    by (document, event type), the packed row of the step that these events make; those in `revised`
-    hang on which revision of an event counts, which is decided over all of them, by the database.
+    By event, in the order of their ids: `event_ids`, `months`, `document_of`, the document's number
+    within the batch, and `tails`, packed rows. By that number: `spans`, first and last month;
+    `references`, its own name first; and the hash of the others. `steps` holds the packed row of the
+    step that these events make; those in `revised` hang on which revision of an event counts, which
+    is decided over all of them, by the database. `delivered` and `accepted` count records; `raw`
+    holds (position, bytes), `personal` (event id, revision number, month, JSON).
     """
 
-    events: list[Event]
-    revision_no: list[int]
-    names: list[Name]
-    spans: list[tuple[date, date]]
-    references: list[set[tuple[int, Name]]]
-    hashes: list[int]
-    document_of: list[int]
-    tails: list[bytes]
-    steps: dict[tuple[int, str], bytes]
-    revised: set[tuple[int, str]]
+    delivered: int = 0
+    accepted: int = 0
+    amounts: dict[str, int] = {}
+    hash_total: int = 0
+    event_ids: list[bytes] = []
+    months: list[date] = []
+    document_of: list[int] = []
+    tails: list[bytes] = []
+    spans: list[tuple[date, date]] = []
+    references: list[list[Reference]] = []
+    hashes: list[int] = []
+    steps: dict[Step, bytes] = {}
+    revised: set[Step] = set()
+    personal: list[tuple[bytes, int, date, str]] = []
+    raw: list[tuple[int, bytes]] = []
 
 
-def references_hash(references: Iterable[tuple[int, Name]]) -> int:
-    """Hash a set of references to a signed 64-bit number, whatever their order."""
-    total = sum(rows.numbers(name)[1] * (2 * role + 1) for role, name in references)
+def references_hash(references: Iterable[tuple[int, bytes]]) -> int:
+    """Hash a set of references, (role, content id), to a signed 64-bit number, whatever their order."""
+    total = sum(int.from_bytes(name[8:], "big") * (2 * role + 1) for role, name in references)
     return (total + _HASH_MODULUS // 2) % _HASH_MODULUS - _HASH_MODULUS // 2
 
 
-def prepare(events: Iterable[Event], known: dict[bytes, list[bytes]] | None = None) -> Prepared:
+def prepare(
+    events: Iterable[Event], known: Revisions | None = None, raw: Mapping[int, bytes] | None = None
+) -> Prepared:
     """Arrange and pack events; one met before (in the batch or in `known`) is left out.
 
-    `known` holds the stored revisions by event id. The same event with other content is kept as a
-    further revision.
+    The same event with other content is kept as a further revision. `raw` holds the bytes of records
+    by position, where they are kept.
     """
-    seen: dict[bytes, list[bytes]] = known if known is not None else {}
-    p = Prepared([], [], [], [], [], [], [], [], {}, set())
-    number_of: dict[Name, int] = {}
-    folds: dict[tuple[int, str], list[tuple[int, Event]]] = {}
-    for event in sorted(
-        events, key=_identity
-    ):  # a COPY of the same keys in another order would deadlock
-        revisions = seen.get(event.event_id)
-        if revisions is None:
-            seen[event.event_id] = [event.revision]
-            revision_no = 0
-        elif event.revision in revisions:
+    p = Prepared()
+    documents = _Documents(p)
+    seen = {event_id: list(revisions) for event_id, revisions in (known or {}).items()}
+    folds: dict[Step, list[tuple[int, Event]]] = {}
+    amounts: defaultdict[str, int] = defaultdict(int)
+    delivered, accepted = set(), set()
+    for event in sorted(events, key=_identity):  # in another order COPYs of the same keys deadlock
+        delivered.add(event.position)
+        revisions = seen.setdefault(event.event_id, [])
+        if event.revision in revisions:
             continue
-        else:
-            revision_no = len(revisions)
-            revisions.append(event.revision)
-        number = number_of.get(event.document)
-        if number is None:
-            number = number_of[event.document] = len(p.names)
-            p.names.append(event.document)
-            p.spans.append((event.month, event.month))
-            p.references.append(set(event.references))
-        else:
-            first, last = p.spans[number]
-            if not first <= event.month <= last:
-                p.spans[number] = min(first, event.month), max(last, event.month)
-            p.references[number].update(event.references)
+        revision_no = len(revisions)
+        revisions.append(event.revision)
+        accepted.add(event.position)
+        number = documents.number(event)
         occurred_us = rows.microseconds(event.occurred_at)
-        p.events.append(event)
-        p.revision_no.append(revision_no)
+        p.event_ids.append(event.event_id)
+        p.months.append(event.month)
         p.document_of.append(number)
         p.tails.append(rows.event_tail(event, revision_no, occurred_us))
         folds.setdefault((number, event.type), []).append((occurred_us, event))
         if revision_no:
             p.revised.add((number, event.type))
-    for number, name in enumerate(p.names):
-        rows.numbers(name)  # computed here, in the reader's thread, and remembered
-        p.references[number].discard((IDENTITY, name))
-        p.hashes.append(references_hash(p.references[number]))
+        if event.amount_minor is not None and event.currency is not None:
+            amounts[event.currency] += event.amount_minor
+        if event.personal is not None:
+            fields = msgspec.json.encode(event.personal).decode()
+            p.personal.append((event.event_id, revision_no, event.month, fields))
+    documents.pack()
     p.steps = {key: _fold(members) for key, members in folds.items()}
+    p.delivered, p.accepted, p.amounts = len(delivered), len(accepted), dict(amounts)
+    p.hash_total = sum(int.from_bytes(i, "big") for i in p.event_ids) % _HASH_TOTAL_MODULUS
+    if raw:
+        p.raw = [(position, raw[position]) for position in sorted(accepted & raw.keys())]
     return p
 
 
-def _identity(event: Event) -> bytes:
-    return event.event_id
+class _Documents:
+    """Numbers a batch's documents and gathers what its events say of each."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._number_of: dict[Name, int] = {}
+        self._held: list[Held] = []
+
+    def number(self, event: Event) -> int:
+        """Return the number of an event's document, and note its month and references."""
+        spans, month = self._prepared.spans, event.month
+        number = self._number_of.setdefault(event.document, len(spans))
+        if number == len(spans):
+            spans.append((month, month))
+            self._held.append(event.references)
+            return number
+        first, last = spans[number]
+        if not first <= month <= last:
+            spans[number] = min(first, month), max(last, month)
+        if event.references != self._held[number]:
+            self._held[number] += event.references
+        return number
+
+    def pack(self) -> None:
+        """Pack the references of all documents."""
+        for name, held in zip(self._number_of, self._held, strict=True):
+            references, hashed = _references(name, held)
+            self._prepared.references.append(references)
+            self._prepared.hashes.append(hashed)
+
+
+@lru_cache(32_768)  # a document's events follow each other closely
+def _references(name: Name, held: Held) -> tuple[list[Reference], int]:
+    wanted = dict.fromkeys(held)
+    wanted.pop((IDENTITY, name), None)
+    others = [_reference(role, other) for role, other in wanted]
+    return [_reference(OWN, name), *others], references_hash((r[0], r[1]) for r in others)
+
+
+@lru_cache(8_192)  # some are in every second record, such as cost centres
+def _reference(role: int, name: Name) -> Reference:
+    content = content_id(name)
+    return role, content, name.kind, rows.reference_tail(role, name, content)
 
 
 def _fold(members: list[tuple[int, Event]]) -> bytes:

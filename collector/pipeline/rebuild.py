@@ -5,10 +5,10 @@ changes are moved as of now: what was known before is still known to have been k
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from collector.clock import Clock
-from collector.model.reference import IDENTITY, OWN, Name, digest
+from collector.model.reference import IDENTITY, OWN, Name, content_id
 from collector.pipeline import correlate
 from collector.pipeline.commit import Limit
 from collector.pipeline.prepare import references_hash
@@ -24,7 +24,8 @@ async def rebuild(conn: Connection, limit: Limit, clock: Clock) -> int:
         seq = await ingest.lock(conn) + 1
         placed = await derived.placements(conn)
         await derived.clear(conn)
-        holders: dict[tuple[str, bytes], list[int]] = defaultdict(list)
+        holders: dict[bytes, list[int]] = defaultdict(list)
+        kinds: dict[bytes, str] = {}
         found: list[derived.DocumentFacts] = []
         seen: list[tuple[int, Name, derived.DocumentFacts]] = []
         async for document in derived.documents(conn):
@@ -32,14 +33,18 @@ async def rebuild(conn: Connection, limit: Limit, clock: Clock) -> int:
             document.references.pop((IDENTITY, *name), None)
             for role, *reference in document.references:
                 if role <= IDENTITY:
-                    holders[reference[0], digest(*reference)].append(document.document)
+                    key = content_id(Name(*reference))
+                    kinds[key] = reference[0]
+                    holders[key].append(document.document)
             found.append(document)
             seen.append((document.document, name, document))
             if len(found) >= COPY_DOCUMENTS:
                 await _copy_references(conn, found)
                 found.clear()
         await _copy_references(conn, found)
-        label_of = await _labels(conn, [d for d, _, _ in seen], holders, limit, placed)
+        label_of = await _labels(
+            conn, [d for d, _, _ in seen], holders, lambda key: limit(kinds[key]), placed
+        )
         await _copy_documents(conn, seen, placed, seq)
         await derived.fold_all(conn)
         moved = {d: label for d, label in label_of.items() if placed.get(d, (label, 0))[0] != label}
@@ -51,15 +56,15 @@ async def rebuild(conn: Connection, limit: Limit, clock: Clock) -> int:
 
 
 async def _copy_references(conn: Connection, documents: Iterable[derived.DocumentFacts]) -> None:
-    await ingest.copy(
-        conn,
-        "reference",
-        [
-            rows.reference_row(d.document, batch, role, Name(kind, scope, value))
-            for d in documents
-            for (role, kind, scope, value), batch in d.references.items()
-        ],
-    )
+    packed: list[bytes] = []
+    for d in documents:
+        for (role, *reference), batch in d.references.items():
+            name = Name(*reference)
+            packed += (
+                rows.reference_head(d.document, batch),
+                rows.reference_tail(role, name, content_id(name)),
+            )
+    await ingest.copy(conn, "reference", packed)
 
 
 async def _copy_documents(
@@ -75,12 +80,14 @@ async def _copy_documents(
             rows.document_row(
                 d,
                 *placed.get(d, (d, seq)),
-                name,
+                content_id(name),
                 references_hash(
-                    (role, Name(*reference)) for role, *reference in f.references if role != OWN
+                    (role, content_id(Name(*reference)))
+                    for role, *reference in f.references
+                    if role != OWN
                 ),
-                f.first_month,
-                f.last_month,
+                (f.first_month, f.last_month),
+                name.kind,
             )
             for d, name, f in seen
         ],
@@ -90,15 +97,12 @@ async def _copy_documents(
 async def _labels(
     conn: Connection,
     documents: list[int],
-    holders: dict[tuple[str, bytes], list[int]],
-    limit: Limit,
+    holders: dict[bytes, list[int]],
+    limit: Callable[[bytes], int],
     placed: dict[int, tuple[int, int]],
 ) -> dict[int, int]:
     """Label the components; a component that is as it was keeps its label."""
-    joining = {Name(kind, "", key.hex()): held for (kind, key), held in holders.items()}
-    pieces = correlate.components(
-        documents, joining, lambda name: len(joining[name]) > limit(name.kind)
-    )
+    pieces = correlate.components(documents, holders, lambda name: len(holders[name]) > limit(name))
     before: dict[int, set[int]] = defaultdict(set)
     for document, (component, _) in placed.items():
         before[component].add(document)

@@ -9,9 +9,8 @@ import msgspec
 from collector.clock import Clock
 from collector.connector import Record
 from collector.errors import Permanent
-from collector.pipeline.collect import Source, map_chunk
-from collector.pipeline.commit import Batch, Limit, commit
-from collector.pipeline.prepare import prepare
+from collector.pipeline.ahead import Source, latest, map_records
+from collector.pipeline.commit import Limit, batch_of, commit
 from collector.store import ingest, quarantine, streams
 from collector.store.quarantine import Entry, Resolution
 
@@ -67,10 +66,10 @@ async def _replay_stream(
                 "it again, or accept the record with a reason."
             )
             continue
-        made, failed, passed_over = map_chunk(
+        made, failed, passed_over = map_records(
             [Record(entry.id, _decode(text))],  # its position: which quarantined record it was
             source.mapping,
-            clock,
+            latest(clock),
         )
         if failed:
             outcome.refused[entry.id] = failed[0].sentence
@@ -91,7 +90,7 @@ async def _replay_stream(
         read=len(resolutions),
         ignored=ignored,
     )
-    batch = Batch(row, events, prepare(events), resolutions=resolutions)
+    batch = batch_of(row, events, resolutions)
     await commit(conn, batch, limit, clock, careful=True)
     outcome.replayed += len(resolutions)
 

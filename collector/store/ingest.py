@@ -5,15 +5,16 @@ All of them run inside the caller's transaction, as the application role. `lock`
 """
 
 import json
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import asyncpg
 import msgspec
 from asyncpg.pgproto.pgproto import UUID
 
-from collector.model.reference import Name
 from collector.store import rows
 
 Connection: TypeAlias = asyncpg.Connection
@@ -23,18 +24,15 @@ COLLISIONS = (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError)
 _LOCK = 0x7469656F7574  # "tieout"
 
 # Many keys go in as one text each: the driver's encoder of arrays costs more than the look-up itself.
-_KNOWN_DOCUMENTS = """
-SELECT q.i, d.id, d.references_hash, d.first_month, d.last_month
-FROM unnest(string_to_array($1, ',')::uuid[], string_to_array($2, ',')::bigint[])
-     WITH ORDINALITY AS q(content_id, hash, i)
-JOIN tieout.reference r ON r.value_hash = q.hash AND r.role = 0
-JOIN tieout.document d ON d.id = r.document AND d.content_id = q.content_id
-"""
-
+# A name is asked for by its content id, which is its two hashes.
 _LOOK_UP = """
-SELECT q.i, r.document, r.role, d.component
-FROM unnest(string_to_array($1, ',')::bigint[], string_to_array($2, ',')::bigint[],
-            string_to_array($3, ',')::int[]) WITH ORDINALITY AS q(value_hash, name_hash, most, i)
+SELECT q.i, r.document, r.role, d.component, d.references_hash, d.first_month, d.last_month,
+       CASE WHEN r.role = 0 THEN
+           (SELECT string_agg(s.type, ',') FROM tieout.step s WHERE s.document = d.id) END AS types
+FROM (SELECT i, most, ('x' || left(name, 16))::bit(64)::bigint AS value_hash,
+             ('x' || right(name, 16))::bit(64)::bigint AS name_hash
+      FROM unnest(string_to_array($1, ','), string_to_array($2, ',')::int[])
+           WITH ORDINALITY AS u(name, most, i)) q
 CROSS JOIN LATERAL (
     SELECT document, role FROM tieout.reference r
     WHERE r.value_hash = q.value_hash AND r.role <= 1 AND r.name_hash = q.name_hash
@@ -42,10 +40,19 @@ CROSS JOIN LATERAL (
 JOIN tieout.document d ON d.id = r.document
 """
 
-_KNOWN_STEPS = """
-SELECT s.document, s.type
-FROM unnest(string_to_array($1, ',')::bigint[], string_to_array($2, ',')) q(document, type)
-JOIN tieout.step s ON s.document = q.document AND s.type = q.type
+# Right only where no event counts twice: none of these can be a revision of a stored event, because
+# one key of one month is unique and the document has events of one month only. Where two events are
+# the last at the same instant, which one counts takes more than a step remembers.
+_ADD_TO_STEPS = """
+UPDATE tieout.step s SET first_at = least(s.first_at, a.first_at),
+    last_at = greatest(s.last_at, a.last_at), n = s.n + a.n,
+    amount_minor = CASE WHEN a.last_at > s.last_at THEN a.amount_minor ELSE s.amount_minor END,
+    currency = CASE WHEN a.last_at > s.last_at THEN a.currency ELSE s.currency END
+FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::int[],
+            $7::text[]) AS a(document, type, first_at, last_at, amount_minor, n, currency)
+JOIN tieout.document d ON d.id = a.document AND d.first_month = d.last_month
+WHERE s.document = a.document AND s.type = a.type AND s.last_at <> a.last_at
+RETURNING s.document, s.type
 """
 
 _RECOMPUTE_STEPS = """
@@ -72,11 +79,22 @@ folded AS (
            (array_agg(currency ORDER BY occurred_at DESC, sequence DESC NULLS LAST,
                       event_id DESC))[1] AS currency
     FROM facts WHERE choice = 1 GROUP BY document, type)
-INSERT INTO tieout.step (document, type, first_at, last_at, n, amount_minor, currency)
-SELECT document, type, first_at, last_at, n, amount_minor, currency FROM folded
-ON CONFLICT (document, type) DO UPDATE SET first_at = excluded.first_at, last_at = excluded.last_at,
-    n = excluded.n, amount_minor = excluded.amount_minor, currency = excluded.currency
+UPDATE tieout.step s SET first_at = f.first_at, last_at = f.last_at, n = f.n,
+    amount_minor = f.amount_minor, currency = f.currency
+FROM folded f WHERE s.document = f.document AND s.type = f.type
 """
+
+
+async def plan_by_key(conn: Connection) -> None:
+    """Have the database use its indexes for the rest of the transaction.
+
+    All that a batch asks for is found by key, some thousand keys at a time. Misled by statistics that
+    are older than the tables, the planner read whole tables instead, 60 µs a key instead of 9.
+    """
+    await conn.execute(
+        "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;"
+        " SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+    )
 
 
 async def lock(conn: Connection) -> int:
@@ -119,64 +137,59 @@ async def next_documents(conn: Connection, count: int) -> list[int]:
     return [row[0] for row in found]
 
 
-class Known(msgspec.Struct, frozen=True, gc=False):
-    """A stored document: its number, the hash of its references, and the months of its events."""
+class Known(msgspec.Struct, gc=False):
+    """A stored document: its number, the hash of its references, its events' months and types."""
 
     document: int
     references_hash: int
     first_month: date
     last_month: date
+    types: frozenset[str]
 
 
-async def known_documents(conn: Connection, names: Sequence[Name]) -> dict[int, Known]:
-    """Find documents by their own names; returns {place in the list: document}."""
-    if not names:
-        return {}
-    found = await conn.fetch(
-        _KNOWN_DOCUMENTS,
-        ",".join(rows.content(name).hex() for name in names),
-        ",".join(str(rows.numbers(name)[0]) for name in names),
-    )
-    return {row[0] - 1: Known(row[1], row[2], row[3], row[4]) for row in found}
-
-
-class Held(msgspec.Struct, frozen=True, gc=False):
-    """A stored document found by a name: whether the name is its own, and its component."""
+class Holder(msgspec.Struct, frozen=True, gc=False):
+    """A stored document that holds a name, and its component; `known` where the name is its own."""
 
     document: int
-    own: bool
     component: int
+    known: Known | None
 
 
-async def look_up(conn: Connection, names: Sequence[tuple[Name, int]]) -> dict[Name, list[Held]]:
-    """Find the documents that hold names as their own or as identity.
+async def look_up(
+    conn: Connection, names: Sequence[bytes], most: Sequence[int]
+) -> dict[bytes, list[Holder]]:
+    """Find the documents that hold names, given by content id, as their own or as identity.
 
-    `names` comes with the limit of each name's kind; at most limit + 1 holders are returned.
+    `most` is the limit of each name's kind: at most limit + 1 holders are returned, the document that
+    is called so first.
     """
     if not names:
         return {}
-    hashes = [rows.numbers(name) for name, _ in names]
     found = await conn.fetch(
-        _LOOK_UP,
-        ",".join(str(value) for value, _ in hashes),
-        ",".join(str(name) for _, name in hashes),
-        ",".join(str(most) for _, most in names),
+        _LOOK_UP, ",".join([name.hex() for name in names]), ",".join(map(str, most))
     )
-    out: dict[Name, list[Held]] = {}
-    for i, document, role, component in found:
-        out.setdefault(names[i - 1][0], []).append(Held(document, role == 0, component))
+    out: dict[bytes, list[Holder]] = {}
+    for i, document, role, component, hashed, first, last, types in found:
+        known = Known(document, hashed, first, last, _types(types)) if role == 0 else None
+        out.setdefault(names[i - 1], []).append(Holder(document, component, known))
     return out
+
+
+@lru_cache(4096)  # most documents have passed the same steps, and share the set
+def _types(listed: str | None) -> frozenset[str]:
+    return frozenset(listed.split(",")) if listed else frozenset()
 
 
 async def known_references(
     conn: Connection, documents: Sequence[int]
-) -> set[tuple[int, int, Name]]:
-    """Return (document, role, name) of all references of documents."""
+) -> set[tuple[int, int, bytes]]:
+    """Return (document, role, content id of the name) of all references of documents."""
     found = await conn.fetch(
-        "SELECT document, role, kind, scope, value FROM tieout.reference WHERE document = ANY($1)",
+        "SELECT document, role, value_hash, name_hash FROM tieout.reference"
+        " WHERE document = ANY($1)",
         documents,
     )
-    return {(d, role, Name(kind, scope, value)) for d, role, kind, scope, value in found}
+    return {(document, role, _content(*hashes)) for document, role, *hashes in found}
 
 
 async def note_references(conn: Connection, hashes: Mapping[int, int]) -> None:
@@ -189,23 +202,10 @@ async def note_references(conn: Connection, hashes: Mapping[int, int]) -> None:
     )
 
 
-async def known_steps(conn: Connection, pairs: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
-    """Return which (document, event type) have a step already."""
-    if not pairs:
-        return set()
-    found = await conn.fetch(
-        _KNOWN_STEPS,
-        ",".join(str(document) for document, _ in pairs),
-        ",".join(event_type for _, event_type in pairs),
-    )
-    return {(row[0], row[1]) for row in found}
-
-
 async def known_events(
-    conn: Connection, events: Iterable[tuple[bytes, date]]
+    conn: Connection, ids: Sequence[bytes], months: Sequence[date]
 ) -> dict[bytes, list[bytes]]:
     """Return the stored revisions of events, in the order of their revision number."""
-    ids, months = zip(*events, strict=True)
     found = await conn.fetch(
         "SELECT e.event_id, e.revision FROM unnest($1::uuid[], $2::date[]) q(event_id, month)"
         " JOIN tieout.event e ON e.event_id = q.event_id AND e.month = q.month"
@@ -217,6 +217,9 @@ async def known_events(
     for event_id, revision in found:
         out.setdefault(event_id.bytes, []).append(revision.bytes)
     return out
+
+
+_content = struct.Struct(">qq").pack  # see collector.model.reference.content_id
 
 
 def _uuid(raw: bytes) -> UUID:
@@ -271,8 +274,21 @@ async def widen_months(conn: Connection, spans: Sequence[tuple[int, date, date]]
         )
 
 
+async def add_to_steps(
+    conn: Connection, additions: Mapping[tuple[int, str], rows.Fold]
+) -> set[tuple[int, str]]:
+    """Add new events to stored steps, by (document, event type); return those where that was done."""
+    if not additions:
+        return set()
+    documents, types = zip(*additions, strict=True)
+    found = await conn.fetch(
+        _ADD_TO_STEPS, documents, types, *zip(*additions.values(), strict=True)
+    )
+    return {(row[0], row[1]) for row in found}
+
+
 async def recompute_steps(conn: Connection, touched: Iterable[tuple[int, str]]) -> None:
-    """Recompute steps from the events of their documents; notes events with several revisions."""
+    """Recompute stored steps from the events of their documents; note events with several revisions."""
     pairs = list(touched)
     if pairs:
         documents, types = zip(*pairs, strict=True)
@@ -324,14 +340,14 @@ async def documents_of(conn: Connection, components: Iterable[int]) -> dict[int,
     return dict(map(tuple, found))
 
 
-async def identities(conn: Connection, documents: Iterable[int]) -> list[tuple[int, Name]]:
-    """Return (document, identity value) of documents, their own names included."""
+async def identities(conn: Connection, documents: Iterable[int]) -> list[tuple[int, bytes, str]]:
+    """Return (document, content id, kind) of the names that documents hold, their own included."""
     found = await conn.fetch(
-        "SELECT document, kind, scope, value FROM tieout.reference"
+        "SELECT document, value_hash, name_hash, kind FROM tieout.reference"
         " WHERE document = ANY($1) AND role <= 1",
         list(documents),
     )
-    return [(d, Name(kind, scope, value)) for d, kind, scope, value in found]
+    return [(d, _content(by_value, by_name), kind) for d, by_value, by_name, kind in found]
 
 
 async def note_suspended(conn: Connection, components: Iterable[int], most: int) -> None:

@@ -8,24 +8,25 @@ for its first two columns. The format: "COPY", "Binary Format" in PostgreSQL's m
 import io
 import struct
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from collector.model.event import Event
-from collector.model.reference import Name, name_hash, value_hash
+from collector.model.reference import Name
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER = struct.pack(">h", -1)
 _NULL = struct.pack(">i", -1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _EPOCH_DAY = date(2000, 1, 1).toordinal()
-_two_numbers = struct.Struct(">qq").pack  # as collector.model.reference.content_id
 _int8 = struct.Struct(">iq").pack
 _event_head = struct.Struct(">hiqiq").pack
 _event_mid = struct.Struct(">iqi16si16siiihiq").pack
 _document = struct.Struct(">hiqiqiqi16siqiiii").pack
 _reference_head = struct.Struct(">hiqiq").pack
-_reference_mid = struct.Struct(">iqiqih").pack
+_reference_mid = struct.Struct(">i8si8sih").pack  # a content id is its two hashes
 _step_head = struct.Struct(">hiq").pack
 _step_mid = struct.Struct(">iqiq").pack
 _count = struct.Struct(">ii").pack
@@ -72,8 +73,7 @@ STEP_COLUMNS = ["document", "first_at", "last_at", "amount_minor", "n", "type", 
 
 def microseconds(instant: datetime) -> int:
     """Return PostgreSQL's timestamptz: microseconds since 2000-01-01 UTC."""
-    delta = instant - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+    return (instant - _EPOCH) // _MICROSECOND
 
 
 @lru_cache(4096)
@@ -90,17 +90,6 @@ def _text(value: str | None) -> bytes:
 
 
 _repeated = lru_cache(65_536)(_text)  # types, currencies, entities, kinds, scopes
-
-
-@lru_cache(131_072)  # a document's events follow each other closely
-def numbers(name: Name) -> tuple[int, int]:
-    """Return a name's two hashes: (value hash, name hash)."""
-    return value_hash(name.value), name_hash(name)
-
-
-def content(name: Name) -> bytes:
-    """Return the content id of the document that is called so."""
-    return _two_numbers(*numbers(name))
 
 
 def _number(value: int | None) -> bytes:
@@ -143,24 +132,35 @@ def event_head(batch: int, document: int) -> bytes:
 
 
 def document_row(  # noqa: PLR0913, PLR0917 -- a row's columns
-    document: int, component: int, seq: int, name: Name, references: int, first: date, last: date
+    document: int,
+    component: int,
+    seq: int,
+    content: bytes,
+    references: int,
+    span: tuple[date, date],
+    kind: str,
 ) -> bytes:
-    """Pack a row of `document`."""
+    """Pack a row of `document`: `content` is its content id, `span` its first and last month."""
     numbers = 8, document, 8, component, 8, seq
-    months = 4, days(first), 4, days(last)
-    return _document(8, *numbers, 16, content(name), 8, references, *months) + _repeated(name.kind)
+    months = 4, days(span[0]), 4, days(span[1])
+    return _document(8, *numbers, 16, content, 8, references, *months) + _repeated(kind)
 
 
-def reference_row(document: int, batch: int, role: int, name: Name) -> bytes:
-    """Pack a row of `reference`."""
-    return _reference_head(8, 8, document, 8, batch) + _reference_tail(role, name)
+def reference_head(document: int, batch: int) -> bytes:
+    """Pack the beginning of a reference's row: its field count, document and batch."""
+    return _reference_head(8, 8, document, 8, batch)
 
 
-@lru_cache(65_536)
-def _reference_tail(role: int, name: Name) -> bytes:
-    by_value, by_name = numbers(name)
-    texts = _repeated(name.kind) + _repeated(name.scope) + _text(name.value)
-    return _reference_mid(8, by_value, 8, by_name, 2, role) + texts
+def reference_tail(role: int, name: Name, content: bytes) -> bytes:
+    """Pack a reference but for its document and batch: `content` is the content id of its name."""
+    return b"".join(
+        (
+            _reference_mid(8, content[:8], 8, content[8:], 2, role),
+            _repeated(name.kind),
+            _repeated(name.scope),
+            _text(name.value),
+        )
+    )
 
 
 def step_head(document: int) -> bytes:
@@ -179,6 +179,39 @@ def step_tail(first_us: int, last_us: int, n: int, last: Event) -> bytes:
             _repeated(last.currency),
         )
     )
+
+
+class Fold(NamedTuple):
+    """What a packed step says: first and last instant, the last one's amount, and how many events."""
+
+    first_at: datetime
+    last_at: datetime
+    amount_minor: int | None
+    n: int
+    currency: str | None
+
+
+def fold_of(tail: bytes) -> Fold:
+    """Unpack what `step_tail` has packed."""
+    fields: list[bytes | None] = []
+    at = 0
+    while at < len(tail):
+        length = int.from_bytes(tail[at : at + 4], "big", signed=True)
+        at += 4
+        fields.append(None if length < 0 else tail[at : at + length])
+        at += max(length, 0)
+    first, last, amount, n, _, currency = fields
+    return Fold(
+        _EPOCH + _int(first) * _MICROSECOND,
+        _EPOCH + _int(last) * _MICROSECOND,
+        None if amount is None else _int(amount),
+        _int(n),
+        None if currency is None else currency.decode(),
+    )
+
+
+def _int(raw: bytes | None) -> int:
+    return int.from_bytes(raw or b"", "big", signed=True)
 
 
 def stream(rows: Iterable[bytes]) -> io.BytesIO:

@@ -124,8 +124,9 @@ async def open_application(store: Store, path: Path, clock: Clock | None = None)
     application = Application(read_configuration(path), store, clock or at(NOW))
     await application.prepare()
     async with store.connect() as conn:
-        for source in application.sources():
-            await application.collector(conn).sync(source)
+        with application.collector(conn) as collector:
+            for source in application.sources():
+                await collector.sync(source)
     return application
 
 

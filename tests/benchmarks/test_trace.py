@@ -101,9 +101,8 @@ async def test_a_trace_by_key_costs_a_few_bare_look_ups(database: Database, tmp_
     configuration = load(tmp_path / "tieout.yaml", CONNECTORS, CHECK_PARAMETERS)
     conn = await asyncpg.connect(database.dsn("tieout_app"))
     await publish(conn, configuration, now)
-    tally = await Collector(conn, lambda _kind: 20, now).sync(
-        open_source(configuration, "shop", "orders")
-    )
+    with Collector(conn, lambda _kind: 20, now) as collector:
+        tally = await collector.sync(open_source(configuration, "shop", "orders"))
     assert tally.accepted >= EVENTS
     owner = await asyncpg.connect(database.dsn("tieout_owner"))
     await owner.execute("ANALYZE")

@@ -35,5 +35,6 @@ async def collect(store: Store, path: Path, clock: Clock) -> tuple[Configuration
     application = Application(read_configuration(path), store, clock)
     async with store.connect() as conn:
         await publish(conn, application.configuration, clock)
-        tallies = [await application.collector(conn).sync(s) for s in application.sources()]
+        with application.collector(conn) as collector:
+            tallies = [await collector.sync(source) for source in application.sources()]
     return application.configuration, tallies

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector.model.reference import Name
-from collector.pipeline.correlate import Disjoint, Known, components, plan
+from collector.pipeline.correlate import Disjoint, components, plan
 
 LIMITS = {"weak": 2, "strong": 4}
 Fact = tuple[int, Name]
@@ -45,11 +45,13 @@ class Store:
             held[name].add(document)
         documents = set().union(*held.values())
         stored = {
-            name: [Known(d, self.component[d]) for d in sorted(self.holders[name])][: limit(name.kind) + 1]
+            name: {d: self.component[d] for d in sorted(self.holders[name])[: limit(name.kind) + 1]}
             for name in held
-        }  # fmt: skip
+            if self.holders[name]
+        }
         known = {d: self.component[d] for d in documents if d in self.component}
-        made = plan(held, stored, documents - known.keys(), known, limit)
+        made = plan(held, stored, known, lambda name: limit(name.kind))
+        self.component |= {d: d for d in documents - known.keys()}
         for name, more in held.items():
             self.holders[name] |= more
         for old, new in made.joined:

@@ -18,9 +18,8 @@ from collector.clock import now
 from collector.model.event import Event
 from collector.model.reference import GROUP, IDENTITY, Name, digest
 from collector.pipeline import correlate
-from collector.pipeline.commit import Batch, commit
+from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.dump import dump
-from collector.pipeline.prepare import prepare
 from collector.pipeline.rebuild import rebuild
 from collector.store import ingest, streams
 from collector.store.embedded import Server
@@ -167,7 +166,7 @@ async def write(conns: list[asyncpg.Connection], batches: list[list[Event]]) -> 
     stream = await streams.register(conns[0], "test", "test", "test")
     for conn, events in zip(itertools.cycle(conns), batches, strict=False):
         row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=len(events))
-        await commit(conn, Batch(row, events, prepare(events)), limit, now)
+        await commit(conn, batch_of(row, events), limit, now)
 
 
 async def lines(conn: asyncpg.Connection) -> list[bytes]:

@@ -17,8 +17,7 @@ from collector.clock import now
 from collector.model.calendar import Hours, business_days
 from collector.model.event import Event
 from collector.model.reference import IDENTITY, Name, content_id, digest
-from collector.pipeline.commit import Batch, commit
-from collector.pipeline.prepare import prepare
+from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.steps import FlowSteps, Happening
 from collector.settings.definitions import Flow
 from collector.store import ingest, streams
@@ -182,7 +181,7 @@ async def test_sql_and_python_say_the_same_of_every_step(
     stream = await streams.register(conn, "test", "test", "test")
     events = [event(world, f) for f in facts]
     row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=len(events))
-    await commit(conn, Batch(row, events, prepare(events)), lambda _kind: 20, now)
+    await commit(conn, batch_of(row, events), lambda _kind: 20, now)
     as_of = START + timedelta(hours=hour)
 
     found = await conn.fetch(

@@ -6,8 +6,7 @@ import asyncpg
 import pytest
 
 from collector.clock import now
-from collector.pipeline.commit import Batch, commit
-from collector.pipeline.prepare import prepare
+from collector.pipeline.commit import batch_of, commit
 from collector.store import ingest, streams
 from collector.store.cluster import Role
 from tests.collector.pipeline.test_order import Fact, event
@@ -44,7 +43,7 @@ async def filled(database: Database) -> Database:
     facts = [Fact(1, frozenset({1}), 0, "made", hour, 100) for hour in (0, 80)]
     events = [event("append", f) for f in facts]
     row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=2)
-    await commit(conn, Batch(row, events, prepare(events)), lambda _kind: 20, now)
+    await commit(conn, batch_of(row, events), lambda _kind: 20, now)
     await conn.close()
     return database
 

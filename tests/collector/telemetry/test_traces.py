@@ -51,7 +51,8 @@ class Shop:
         application = Application(self.configuration, self.store, at(self.now))
         async with self.store.connect() as conn:
             for source in application.sources(("bank",)):
-                await application.collector(conn).sync(source)
+                with application.collector(conn) as collector:
+                    await collector.sync(source)
 
     def told(self, number: str) -> list[dict[str, Span]]:
         """Return the traces told of an invoice, in order: their spans by name."""
