@@ -187,6 +187,11 @@ class Process:
         self._ready = False
 
     @property
+    def pid(self) -> int:
+        """Its number, and that of its process group."""
+        return self._process.pid
+
+    @property
     def ready(self) -> bool:
         """Whether it has started, and runs."""
         if not self._ready and self._pipe.poll():

@@ -1,10 +1,17 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from collector.model.money import CURRENCIES, NotMoney, from_minor, minor_units, to_minor
+from collector.model.money import (
+    CURRENCIES,
+    NotMoney,
+    from_minor,
+    minor_units,
+    plain_minor,
+    to_minor,
+)
 
 # ISO 4217, list one, column "Minor unit", written down from the standard.
 NO_DECIMALS = {
@@ -111,6 +118,31 @@ def test_an_amount_survives_being_written_and_read(minor: int, currency: str) ->
     code, text = from_minor(minor, currency).split()
     assert code == currency
     assert to_minor(text.replace(",", ""), currency) == minor
+
+
+TEXTS = st.one_of(
+    st.from_regex(r"[0-9]{0,17}(\.[0-9]{0,5})?", fullmatch=True),
+    st.text("0123456789.-+,e_\u0663 ", max_size=8),
+)
+
+
+@given(TEXTS, st.sampled_from([*sorted(CURRENCIES), "EURO"]))
+@example("", "EUR")
+@example(".", "JPY")
+@example("5.", "JPY")
+@example("٣", "EUR")
+@example("٣.10", "EUR")
+@example("1.²", "EUR")
+def test_the_short_way_to_an_amount_ends_where_the_long_one_does(text: str, currency: str) -> None:
+    minor = plain_minor(text, currency)
+    assert minor is None or minor == to_minor(Decimal(text), currency)
+
+
+def test_common_amounts_take_the_short_way() -> None:
+    assert plain_minor("1250.00", "EUR") == 125_000
+    assert plain_minor("1250.5", "EUR") == 125_050
+    assert plain_minor("120", "JPY") == 120
+    assert plain_minor("0.001", "EUR") is None
 
 
 @given(
