@@ -1,9 +1,9 @@
 """The HTTP API, put together."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from api import errors
 from api.auth import Guard, Keys
@@ -28,6 +28,7 @@ def create_app(
     keys: Keys,
     checks: Mapping[str, Check] | None = None,
     meter: Meter | None = None,
+    routers: Iterable[APIRouter] = ROUTERS,
 ) -> FastAPI:
     """Make the API of an open store.
 
@@ -68,7 +69,7 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
     )
     errors.install(app)
-    for router in ROUTERS:
+    for router in routers:
         app.include_router(router)
     app.add_middleware(Guard, keys=keys)
     return app

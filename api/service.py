@@ -1,5 +1,7 @@
 """All of `tieout run` in one process: tail the sources, run the schedules, answer the API.
 
+Or one half of it: the collector, of which there is one, or the API, of which there may be many.
+
 The HTTP server comes first, so that `/healthz` and `/readyz` tell the truth from the start; what needs
 the store begins when the store answers. A stop ends each batch and run under way, in bounded time.
 """
@@ -20,8 +22,9 @@ from typing_extensions import override
 
 from api.app import create_app
 from api.auth import Keys, configured_keys, own_key
+from api.routes import COLLECTOR_ROUTERS, ROUTERS
 from api.tail import POLL_S, Tail
-from api.wiring import Application
+from api.wiring import Application, Half
 from collector.errors import Misconfigured, NotConnected, Permanent, TieoutError, Transient
 from collector.pipeline.export import export_finished
 from collector.pipeline.measure import Meter
@@ -55,21 +58,23 @@ Announce = Callable[[Listening], None]
 async def serve(
     application: Application,
     *,
+    only: Half | None = None,
     host: str | None = None,
     port: int | None = None,
     poll_s: float = POLL_S,
     announce: Announce | None = None,
 ) -> None:
-    """Run everything until SIGTERM or Ctrl-C; return when all is stopped.
+    """Run everything, or `only` one half, until SIGTERM or Ctrl-C; return when all is stopped.
 
     Raises:
         Misconfigured: the address is taken, a key or schedule is wrong, the schema is not current.
     """
     api = application.configuration.settings.api
-    service = _Service(application, poll_s)
+    service = _Service(application, poll_s, collects=only != "api")
     keys, key_file = _keys(application)
     engine = service.schedule.engine
-    app = create_app(application, engine, Keys(keys), service.checks(), service.meter)
+    routers = COLLECTOR_ROUTERS if only == "collector" else ROUTERS
+    app = create_app(application, engine, Keys(keys), service.checks(), service.meter, routers)
     wanted = host or api.host, api.port if port is None else port
     with closing(_listen(*wanted)) as listener, _signals(service.stop):
         (announce or _announce)(Listening(_url(listener), key_file))
@@ -98,8 +103,9 @@ class _Server(uvicorn.Server):
 class _Service:
     """The parts that run side by side, begun and stopped together."""
 
-    def __init__(self, application: Application, poll_s: float) -> None:
+    def __init__(self, application: Application, poll_s: float, *, collects: bool = True) -> None:
         self._application = application
+        self._collects = collects
         self.stop = asyncio.Event()
         self.schedule = Schedule(application.engine(), application.clock)
         self.meter = Meter(application.store, application.configuration, application.clock)
@@ -107,6 +113,8 @@ class _Service:
 
     def checks(self) -> dict[str, Callable[[], str | None]]:
         """Return what readiness asks of the parts."""
+        if not self._collects:
+            return {}
         return {
             "scheduler": lambda: None if self.schedule.alive else "The scheduler does not run.",
             "collection": lambda: (
@@ -139,6 +147,9 @@ class _Service:
 
     async def _work(self) -> None:
         """Begin as soon as the store answers; then tail, schedule and keep house."""
+        if not self._collects:
+            await self.stop.wait()
+            return
         await self._begin()
         if self.stop.is_set():
             return

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from collector import clock
 from collector.clock import Clock
@@ -19,6 +19,9 @@ from collector.store.session import Store, embedded_store, remote_store
 from connectors.registry import CONNECTORS
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
+
+Half = Literal["collector", "api"]
+"""What `tieout run` can run alone: one process that collects, and any number that answer."""
 
 CHECK_PARAMETERS = {name: check.parameters for name, check in CHECKS.items()}
 

@@ -14,3 +14,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     traces.router,
     transactions.router,
 )
+
+COLLECTOR_ROUTERS: tuple[APIRouter, ...] = (health.router, metrics.router)
+"""What a process that only collects answers: whether it works, and what it measures."""

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from api.service import Listening, serve
-from api.wiring import Application, read_configuration
+from api.wiring import Application, Half, read_configuration
 from collector import clock
 from collector.errors import Misconfigured
 from collector.store import embedded
@@ -39,11 +39,13 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 @asynccontextmanager
-async def serving(application: Application) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the whole service in this process; stop it as SIGTERM does."""
+async def serving(
+    application: Application, only: Half | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the whole service, or one half, in this process; stop it as SIGTERM does."""
     announced: asyncio.Queue[Listening] = asyncio.Queue()
     service = asyncio.create_task(
-        serve(application, port=0, poll_s=0.05, announce=announced.put_nowait)
+        serve(application, only=only, port=0, poll_s=0.05, announce=announced.put_nowait)
     )
     waiting = asyncio.create_task(announced.get())
     await asyncio.wait({service, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -86,6 +88,27 @@ async def test_what_is_appended_to_a_file_appears_in_the_api(
         await answer(client, "/v1/traces?key=BANK-3005", 200)
         (found,) = (await client.get("/v1/traces?key=3005")).json()["transactions"]
         assert found["status"] == "completed"
+
+
+async def test_the_two_halves_together_do_what_the_whole_does(
+    database: Database, tmp_path: Path
+) -> None:
+    store = DatabaseStore(database)
+    application = Application(read_configuration(write(tmp_path)), store, clock.now)
+    async with serving(application, "api") as api:
+        ready = await answer(api, "/readyz", 200)
+        assert ready.json()["checked"] == ["database", "migrations"]
+        assert (await api.get("/v1/traces?key=1001")).status_code == 404  # nobody collects
+    async with serving(application, "collector") as collector:
+        ready = await answer(collector, "/readyz", 200)
+        assert ready.json()["checked"] == ["database", "migrations", "scheduler", "collection"]
+        for path, status in (("/healthz", 200), ("/metrics", 200), ("/v1/controls", 404)):
+            assert (await collector.get(path)).status_code == status, path
+        async with asyncio.timeout(PATIENCE_S), store.connect() as conn:
+            while await conn.fetchval("SELECT count(*) FROM tieout.event") < 5:  # noqa: ASYNC110 -- the database has no event
+                await asyncio.sleep(0.05)
+    async with serving(application, "api") as api:
+        await answer(api, "/v1/traces?key=1001", 200)
 
 
 async def test_an_answer_over_a_kept_connection_does_not_wait_for_the_network(
