@@ -22,6 +22,11 @@ def is_hidden(loc: Loc) -> bool:
     )
 
 
+def is_reference(text: str) -> bool:
+    """Tell whether a text is nothing but one reference to a secret."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
 def resolve(text: str, folder: Path) -> str:
     """Replace ${env:NAME} and ${file:PATH} by what they refer to. Never print the result.
 
