@@ -30,7 +30,7 @@ check: setup ## Check style, types and import contracts.
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs api collector connectors control_checks dashboards
+	@$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs api collector connectors control_checks dashboards helm
 
 format: setup ## Format the code and mend what ruff can mend.
 	@$(BIN)/ruff check --fix .
@@ -39,7 +39,7 @@ format: setup ## Format the code and mend what ruff can mend.
 bench: setup ## Measure speed against the physical limit; also writes build/bench.json.
 	@$(BIN)/python -m pytest -q -s -m bench tests/benchmarks
 
-schema: setup ## Write schema.sql and the JSON Schemas anew from migrations and definitions.
+schema: setup ## Write schema.sql, the JSON Schemas, boards and generated pages anew from their sources.
 	@$(BIN)/python scripts/generate
 
 lock: setup ## Resolve the dependencies anew into requirements.lock (needs uv).

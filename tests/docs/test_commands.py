@@ -28,6 +28,7 @@ DOCUMENTS = sorted(
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "examples").rglob("*.md"),
         *(ROOT / "control_checks").rglob("*.md"),
+        *(ROOT / "helm").rglob("*.md"),
     ]
 )
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
