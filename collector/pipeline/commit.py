@@ -5,9 +5,11 @@ to decide what joins. It gives way to the careful road (lock first, look for kno
 database refuses a duplicate, or when somebody else entered one of the batch's documents meanwhile.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import cast
 
 import msgspec
 
@@ -129,13 +131,16 @@ class _Writer:
             memory = Memory() if careful else self.memory
             work = Correlation(conn, p, self.limit, memory)
             await work.look_up()
-            await self._copy_facts(p, row, work.ids)
+            # packing goes on while the database takes the facts
+            await asyncio.gather(
+                self._copy_facts(p, row, work.ids), asyncio.to_thread(work.pack, row.id)
+            )
             last = before if careful else await ingest.lock(conn)
             if last != before:
                 await work.look_up_again()
             seq = last + 1
             await ingest.append_commit(conn, seq, "batch", self.clock())
-            await work.write(row.id, seq)
+            await work.write(seq)
             await self._count(p, row)
             await ingest.insert_batch(conn, seq, row)
             await quarantine.resolve(conn, seq, batch.resolutions)
@@ -166,6 +171,15 @@ class _Writer:
         row.hash_total = p.hash_total
 
 
+class Packed(msgspec.Struct):
+    """Rows of a batch: of new references and steps, and what is added to steps that are stored."""
+
+    batch: int = 0
+    references: list[bytes] = []
+    steps: list[bytes] = []
+    additions: dict[tuple[int, str], rows.Fold] = {}
+
+
 class Correlation:
     """From a batch's documents to their numbers, components, references and steps.
 
@@ -180,7 +194,8 @@ class Correlation:
         self.limit = limit
         self.memory = memory
         self.names = [references[0][1] for references in p.references]
-        self.known = [memory.get(name) for name in self.names]
+        self.known = list(map(memory.get, self.names))
+        self.packed = Packed()
         self.ids: list[int] = []
         self.active: list[int] = []
         self.held: dict[bytes, set[int]] = {}
@@ -188,6 +203,7 @@ class Correlation:
         self.stored: dict[bytes, list[ingest.Holder]] = {}
         self.component_of: dict[int, int] = {}
         self.grown: set[int] = set()
+        self.unremembered: list[int] = []
 
     async def look_up(self) -> None:
         """Find which documents are known, number the new ones, and see who else holds their names."""
@@ -195,7 +211,9 @@ class Correlation:
         unknown = [n for n, known in enumerate(self.known) if known is None]
         await self._look_up({names[n]: self.limit(p.references[n][0][2]) for n in unknown})
         for n in unknown:
-            self.known[n] = self._own(names[n])
+            self.known[n] = known = self._own(names[n])
+            if known is not None:
+                self.unremembered.append(n)
         fresh = iter(await ingest.next_documents(self.conn, self.known.count(None)))
         self.ids = [next(fresh) if known is None else known.document for known in self.known]
         self.active = [
@@ -237,55 +255,66 @@ class Correlation:
 
     def learn(self, memory: Memory) -> None:
         """Have the batch's documents remembered, now that it is committed."""
-        for n, name in enumerate(self.names):
-            first, last = self.p.spans[n]
-            known = self.known[n]
+        for n, known in enumerate(self.known):
             if known is None:
-                known = ingest.Known(self.ids[n], self.p.hashes[n], first, last, frozenset())
-                self.known[n] = known
+                made = ingest.Known(self.ids[n], self.p.hashes[n], *self.p.spans[n], frozenset())
+                self.known[n] = made
+                memory.keep(self.names[n], made)
             elif self._widens(n, known):
+                first, last = self.p.spans[n]
                 known.first_month = min(first, known.first_month)
                 known.last_month = max(last, known.last_month)
-            memory.keep(name, known)
+        for n in self.unremembered:
+            memory.keep(self.names[n], cast("ingest.Known", self.known[n]))
         for n, event_type in self.p.steps:
-            known = self.known[n]
-            if known is not None and event_type not in known.types:
+            known = cast("ingest.Known", self.known[n])
+            if event_type not in known.types:
                 known.types = _with(known.types, event_type)
 
     def _widens(self, n: int, known: ingest.Known) -> bool:
         first, last = self.p.spans[n]
         return first < known.first_month or last > known.last_month
 
-    async def write(self, batch: int, seq: int) -> None:
+    def pack(self, batch: int) -> None:
+        """Pack new references and steps: all that can be done before the lock is held."""
+        p, ids, packed = self.p, self.ids, self.packed
+        packed.batch = batch
+        for n in self.active:
+            if self.known[n] is None:
+                head = rows.reference_head(ids[n], batch)
+                for _, _, _, tail in p.references[n]:
+                    packed.references += head, tail
+        for step, tail in p.steps.items():
+            n, event_type = step
+            known, document = self.known[n], ids[n]
+            if known is None or event_type not in known.types:
+                packed.steps += rows.step_head(document), tail
+            elif step not in p.revised:
+                packed.additions[document, event_type] = rows.fold_of(tail)
+
+    async def write(self, seq: int) -> None:
         """Place documents in components; write documents, references and steps."""
         label_of = await self._place(seq)
-        p, ids = self.p, self.ids
-        new = [n for n in self.active if self.known[n] is None]
+        p, ids, packed = self.p, self.ids, self.packed
         documents: list[bytes] = []
-        references: list[bytes] = []
-        for n in new:
-            own = p.references[n][0]
-            label = label_of[ids[n]]
-            documents.append(
-                rows.document_row(ids[n], label, seq, own[1], p.hashes[n], p.spans[n], own[2])
-            )
-            head = rows.reference_head(ids[n], batch)
-            for _, _, _, tail in p.references[n]:
-                references += head, tail
+        widened = []
+        for n, known in enumerate(self.known):
+            if known is None:
+                _, name, kind, _ = p.references[n][0]
+                numbers = ids[n], label_of[ids[n]], seq
+                documents.append(rows.document_row(*numbers, name, p.hashes[n], p.spans[n], kind))
+            elif self._widens(n, known):
+                widened.append((known.document, *p.spans[n]))
         await ingest.copy(self.conn, "document", documents)
-        await ingest.widen_months(
-            self.conn,
-            [
-                (known.document, *p.spans[n])
-                for n, known in enumerate(self.known)
-                if known is not None and self._widens(n, known)
-            ],
-        )
-        await ingest.copy(self.conn, "reference", references + await self._added(batch))
-        await self._steps()
+        await ingest.widen_months(self.conn, widened)
+        await ingest.copy(self.conn, "reference", packed.references + await self._added())
+        await ingest.copy(self.conn, "step", packed.steps)
+        added = await ingest.add_to_steps(self.conn, packed.additions)
+        again = {(ids[n], event_type) for n, event_type in p.revised}
+        await ingest.recompute_steps(self.conn, again | (packed.additions.keys() - added))
         await ingest.note_suspended(self.conn, self.grown, correlate.COMPONENT_DOCUMENTS_MAX)
 
-    async def _added(self, batch: int) -> list[bytes]:
+    async def _added(self) -> list[bytes]:
         """Pack the references that stored documents gain, and note their new hashes."""
         changed = {self.ids[n]: n for n in self.active if self.known[n] is not None}
         if not changed:
@@ -300,27 +329,10 @@ class Correlation:
             for role, name, _, tail in self.p.references[n]:
                 if (role, name) not in held:
                     held.add((role, name))
-                    packed += rows.reference_head(document, batch), tail
+                    packed += rows.reference_head(document, self.packed.batch), tail
             hashes[document] = references_hash(pair for pair in held if pair[0] != OWN)
         await ingest.note_references(self.conn, hashes)
         return packed
-
-    async def _steps(self) -> None:
-        packed: list[bytes] = []
-        additions: dict[tuple[int, str], rows.Fold] = {}
-        again: set[tuple[int, str]] = set()
-        for step, tail in self.p.steps.items():
-            n, event_type = step
-            known, document = self.known[n], self.ids[n]
-            if known is None or event_type not in known.types:
-                packed += rows.step_head(document), tail
-            elif step not in self.p.revised:
-                additions[document, event_type] = rows.fold_of(tail)
-            if step in self.p.revised:
-                again.add((document, event_type))
-        await ingest.copy(self.conn, "step", packed)
-        added = await ingest.add_to_steps(self.conn, additions)
-        await ingest.recompute_steps(self.conn, again | (additions.keys() - added))
 
     async def _place(self, seq: int) -> dict[int, int]:
         """Decide and write components; return the component of every active document."""
