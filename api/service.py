@@ -29,6 +29,7 @@ from collector.errors import Misconfigured, NotConnected, Permanent, TieoutError
 from collector.pipeline.export import export_finished
 from collector.pipeline.measure import Meter
 from collector.store.embedded import default_data_dir
+from collector.store.retention import erase_due
 from collector.store.session import DATABASE_ERRORS
 from control_checks.schedule import Schedule, pause
 
@@ -40,6 +41,9 @@ BEGIN_S, BEGIN_S_MAX = 0.5, 30.0
 """From one attempt to begin to the next: doubled each time, up to."""
 EXPORT_S, PUSH_S = 10.0, 60.0
 """How often finished transactions and metrics are sent, where a receiver is configured."""
+RETENTION_S = 10.0
+"""How often it is asked whether something is to be erased by retention."""
+UNSENT = "Telemetry could not be sent"
 BACKLOG = 512
 
 _log = logging.getLogger(__name__)
@@ -157,9 +161,12 @@ class _Service:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tail.serve(self.stop))
                 group.create_task(self.schedule.serve(self.stop))
+                group.create_task(
+                    self._repeat(self._erase, RETENTION_S, "Retention could not erase")
+                )
                 if self._application.configuration.settings.telemetry.otlp_endpoint is not None:
-                    group.create_task(self._repeat(self._export, EXPORT_S))
-                    group.create_task(self._repeat(self._push, PUSH_S))
+                    group.create_task(self._repeat(self._export, EXPORT_S, UNSENT))
+                    group.create_task(self._repeat(self._push, PUSH_S, UNSENT))
         except* TieoutError as errors:
             raise errors.exceptions[0] from None
 
@@ -175,6 +182,14 @@ class _Service:
             else:
                 return
 
+    async def _erase(self) -> None:
+        """Erase what retention says; like the schedules that is the leader's."""
+        if self.schedule.leads:
+            async with self._application.store.connect() as conn:
+                rows = await erase_due(conn, self._application.clock())
+            if rows:
+                _log.info("Retention erased %d rows.", rows)
+
     async def _export(self) -> None:
         store, configuration = self._application.store, self._application.configuration
         await export_finished(store, configuration, self._application.clock)
@@ -182,13 +197,15 @@ class _Service:
     async def _push(self) -> None:
         await self.meter.push()
 
-    async def _repeat(self, task: Callable[[], Awaitable[None]], every_s: float) -> None:
+    async def _repeat(
+        self, task: Callable[[], Awaitable[None]], every_s: float, failure: str
+    ) -> None:
         """Do something again and again; where it fails, the next time is soon enough."""
         while not self.stop.is_set():
             try:
                 await task()
             except (TieoutError, *DATABASE_ERRORS, TimeoutError) as error:
-                _log.warning("Telemetry could not be sent: %s", error)
+                _log.warning("%s: %s", failure, error)
             await pause(self.stop, every_s)
 
 

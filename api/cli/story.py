@@ -23,7 +23,7 @@ from collector import clock
 from collector.model.money import from_minor
 from collector.pipeline.completeness import coverage
 from collector.pipeline.story import Stories, Story, Transaction
-from collector.store import overview, totals
+from collector.store import overview, retention, totals
 
 
 @click.command(epilog=example("tieout trace 57EE1FDA34", "tieout trace 5100000456 --json"))
@@ -153,34 +153,8 @@ def _span(delta: timedelta) -> str:
 @JSON
 @click.pass_obj
 def status(invocation: Invocation, *, as_json: bool) -> None:
-    """Show the server, the data folder, its size, the last read of each stream, and gaps."""
-
-    async def find(app: Application) -> dict[str, Any]:
-        now = clock.now()
-        async with app.store.connect() as conn:
-            server = await overview.server(conn)
-            known = await totals.totals(conn, now)
-        streams = [
-            {
-                "stream": c.stream,
-                "records": c.totals.known if c.totals else 0,
-                "last_read": c.totals.last_read if c.totals else None,
-                "quarantined": c.totals.quarantined if c.totals else 0,
-                "complete_until": c.watermark,
-                "grade": c.grade,
-                "gaps": [g.sentence for g in c.gaps],
-            }
-            for c in coverage(app.configuration.document(), known).values()
-        ]
-        folder = app.store.data_dir
-        return {
-            "configuration": str(app.configuration.path),
-            "data_dir": None if folder is None else str(folder),
-            **server,
-            "streams": streams,
-        }
-
-    found = invocation.run(find)
+    """Show the server, the data folder, its size, retention, the last read of each stream, and gaps."""
+    found = invocation.run(_glance)
     if as_json:
         print_json(found)
         return
@@ -191,6 +165,10 @@ def status(invocation: Invocation, *, as_json: bool) -> None:
         f"content        {found['events']:,} events, {found['documents']:,} documents, "
         f"{found['runs']:,} control runs"
     )
+    for r in found["retention"]:
+        kept = f"kept for {r['days']} days" if r["days"] else "kept"
+        ran = f"{r['last_run']:%Y-%m-%d %H:%M:%S}" if r["last_run"] else "never"
+        out.print(f"retention      {r['what']} {kept}; last run {ran}, {r['erased']:,} rows erased")
     table = Table(box=None, header_style="bold")
     for column in ("stream", "records", "last read", "complete until", "gaps"):
         table.add_column(column)
@@ -203,6 +181,39 @@ def status(invocation: Invocation, *, as_json: bool) -> None:
             "; ".join(s["gaps"]) or "none",
         )
     out.print(table)
+
+
+async def _glance(app: Application) -> dict[str, Any]:
+    async with app.store.connect() as conn:
+        server = await overview.server(conn)
+        known = await totals.totals(conn, clock.now())
+        erased = await retention.erased(conn)
+    return {
+        "configuration": str(app.configuration.path),
+        "data_dir": None if app.store.data_dir is None else str(app.store.data_dir),
+        **server,
+        "retention": [
+            {
+                "what": kind.what,
+                "days": getattr(app.configuration.settings.retention, f"{kind.what}_days"),
+                "last_run": kind.last_at,
+                "erased": kind.total,
+            }
+            for kind in erased
+        ],
+        "streams": [
+            {
+                "stream": c.stream,
+                "records": c.totals.known if c.totals else 0,
+                "last_read": c.totals.last_read if c.totals else None,
+                "quarantined": c.totals.quarantined if c.totals else 0,
+                "complete_until": c.watermark,
+                "grade": c.grade,
+                "gaps": [g.sentence for g in c.gaps],
+            }
+            for c in coverage(app.configuration.document(), known).values()
+        ],
+    }
 
 
 COMMANDS = (trace, status)

@@ -245,7 +245,10 @@ class Limits(Definition):
 
 
 class Retention(Definition):
-    """How many days raw bodies and personal fields are kept; nothing is erased until configured."""
+    """How many days after recording raw bodies and personal fields are kept; by default for good.
+
+    `tieout run` erases what is older. Facts, hashes and quarantined records' bytes always stay.
+    """
 
     raw_days: int | None = Field(None, ge=1)
     personal_days: int | None = Field(None, ge=1)

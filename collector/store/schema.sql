@@ -651,6 +651,42 @@ END $$;
 
 ALTER FUNCTION tieout.ensure_partition(p_month date) OWNER TO tieout_owner;
 
+-- Name: erase(text, timestamp with time zone, integer); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    now_at timestamptz := least(p_now, clock_timestamp());
+    days integer := read.configuration('infinity') -> 'retention' ->> (p_what || '_days');
+    until timestamptz := now_at - make_interval(hours => 24 * days);
+    last_seq bigint := read.seq_at(until);
+    found bigint;
+BEGIN
+    IF days IS NULL THEN
+        RETURN 0;
+    END IF;
+    CASE p_what
+        WHEN 'raw' THEN
+            DELETE FROM tieout.raw_record WHERE ctid = ANY (ARRAY(
+                SELECT r.ctid FROM tieout.raw_record r JOIN tieout.batch b ON b.id = r.batch
+                WHERE b.seq <= last_seq LIMIT p_rows_max));
+        WHEN 'personal' THEN
+            DELETE FROM tieout.personal WHERE ctid = ANY (ARRAY(
+                SELECT p.ctid FROM tieout.personal p
+                JOIN tieout.event e USING (event_id, revision_no, month)
+                JOIN tieout.batch b ON b.id = e.batch
+                WHERE b.seq <= last_seq LIMIT p_rows_max));
+    END CASE;
+    GET DIAGNOSTICS found = ROW_COUNT;
+    INSERT INTO tieout.erasure (what, recorded_until, erased_at, erased)
+    VALUES (p_what, until, now_at, found);
+    RETURN found;
+END $$;
+
+ALTER FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) OWNER TO tieout_owner;
+
 -- Name: make_append_only(regclass); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.make_append_only(p_table regclass) RETURNS void
@@ -951,6 +987,30 @@ CREATE SEQUENCE tieout.document_id
 
 ALTER SEQUENCE tieout.document_id OWNER TO tieout_owner;
 
+-- Name: erasure; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.erasure (
+    id bigint NOT NULL,
+    what text NOT NULL,
+    recorded_until timestamp with time zone NOT NULL,
+    erased_at timestamp with time zone NOT NULL,
+    erased bigint NOT NULL,
+    CONSTRAINT erasure_what_check CHECK ((what = ANY (ARRAY['raw'::text, 'personal'::text])))
+);
+
+ALTER TABLE tieout.erasure OWNER TO tieout_owner;
+
+-- Name: erasure_id_seq; Type: SEQUENCE; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE tieout.erasure ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tieout.erasure_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 -- Name: part; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.part (
@@ -1086,6 +1146,11 @@ ALTER TABLE ONLY tieout.control_run
 ALTER TABLE ONLY tieout.document
     ADD CONSTRAINT document_pkey PRIMARY KEY (id);
 
+-- Name: erasure erasure_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.erasure
+    ADD CONSTRAINT erasure_pkey PRIMARY KEY (id);
+
 -- Name: part part_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.part
@@ -1209,6 +1274,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.control
 -- Name: control_run append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.control_run FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
+-- Name: erasure append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.erasure FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
 -- Name: event append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
@@ -1397,6 +1466,11 @@ GRANT ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, 
 REVOKE ALL ON FUNCTION tieout.ensure_partition(p_month date) FROM PUBLIC;
 GRANT ALL ON FUNCTION tieout.ensure_partition(p_month date) TO tieout_app;
 
+-- Name: FUNCTION erase(p_what text, p_now timestamp with time zone, p_rows_max integer); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) TO tieout_app;
+
 -- Name: FUNCTION make_append_only(p_table regclass); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.make_append_only(p_table regclass) FROM PUBLIC;
@@ -1479,6 +1553,10 @@ GRANT SELECT,INSERT ON TABLE tieout.business_day TO tieout_app;
 -- Name: SEQUENCE document_id; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT USAGE ON SEQUENCE tieout.document_id TO tieout_app;
+
+-- Name: TABLE erasure; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT ON TABLE tieout.erasure TO tieout_app;
 
 -- Name: TABLE part; Type: ACL; Schema: tieout; Owner: tieout_owner
 

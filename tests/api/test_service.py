@@ -20,7 +20,7 @@ from collector import clock
 from collector.errors import Misconfigured
 from collector.store import embedded
 from collector.store.session import embedded_store
-from tests.api.till import BOOKINGS, append, booking, sale, write
+from tests.api.till import BOOKINGS, append, booking, open_application, sale, write
 from tests.support.otlp import receiving
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore
@@ -267,6 +267,27 @@ async def test_traces_and_metrics_are_sent_where_a_receiver_is_configured(
             async with asyncio.timeout(PATIENCE_S):
                 while {p for p, _ in otlp.requests} != {"/v1/traces", "/v1/metrics"}:  # noqa: ASYNC110 -- another thread's
                     await asyncio.sleep(0.05)
+
+
+async def test_retention_erases_while_it_runs_and_no_other_command_does(
+    database: Database, tmp_path: Path
+) -> None:
+    path = write(tmp_path, more="retention: {raw_days: 1}\n")
+    path.write_text(
+        path.read_text().replace("        complete:", "        keep_raw: true\n        complete:")
+    )
+    store = DatabaseStore(database)
+    await open_application(store, path)  # recorded in February 2026
+
+    async def kept() -> int:
+        async with store.connect() as conn:
+            return int(await conn.fetchval("SELECT count(*) FROM tieout.raw_record"))
+
+    application = await open_application(store, path, clock.now)  # what `tieout sync` does
+    assert await kept() == 5
+    async with serving(application), asyncio.timeout(PATIENCE_S):
+        while await kept():  # noqa: ASYNC110 -- the service's doing
+            await asyncio.sleep(0.05)
 
 
 async def test_a_port_that_is_taken_is_said_before_anything_starts(

@@ -1,5 +1,5 @@
 -- The ground: facts that are only ever added, and what is derived from them.
--- Facts:    commit_log, batch, event, personal, quarantine, quarantine_resolution, config_version
+-- Facts:    commit_log, batch, event, quarantine, quarantine_resolution, config_version
 -- Apart:    raw_record, quarantine_body, personal (a retention of their own; facts stay whole without them)
 -- Derived:  document, reference, step, membership_history, suspended, revised (rebuilt from facts at will)
 -- State:    part (cursors), stream

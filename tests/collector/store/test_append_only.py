@@ -18,6 +18,7 @@ FACTS = (
     "config_version",
     "control_exception",
     "control_run",
+    "erasure",
     "event",
     "event_202601",
     "event_202602",
