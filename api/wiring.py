@@ -71,13 +71,15 @@ class Application(NamedTuple):
         return Collector(conn, self.limit, self.clock)
 
 
-def read_configuration(path: Path) -> Configuration:
+def read_configuration(path: Path, *, sources_only: bool = False) -> Configuration:
     """Load a configuration against the registries.
+
+    With `sources_only` secrets that reading the sources does not need may be missing.
 
     Raises:
         Misconfigured: with every problem, a line each.
     """
-    return load(path, CONNECTORS, CHECK_PARAMETERS)
+    return load(path, CONNECTORS, CHECK_PARAMETERS, sources_only=sources_only)
 
 
 def open_source(configuration: Configuration, source: str, stream: str) -> Source:

@@ -52,7 +52,7 @@ def sync(
 
     Exit code 0 also with quarantined records; 4 where something stayed unread.
     """
-    configuration = invocation.configuration()
+    configuration = invocation.configuration(sources_only=dry_run)
     unknown = set(sources) - configuration.settings.sources.keys()
     if unknown:
         known = ", ".join(configuration.settings.sources) or "none is configured"

@@ -122,9 +122,9 @@ class Invocation:
         self.config_path = config_path
         self.data_dir = data_dir
 
-    def configuration(self) -> Configuration:
-        """Load the configuration."""
-        return wiring.read_configuration(self.config_path)
+    def configuration(self, *, sources_only: bool = False) -> Configuration:
+        """Load the configuration; with `sources_only` for a command that opens no store."""
+        return wiring.read_configuration(self.config_path, sources_only=sources_only)
 
     @contextmanager
     def application(self) -> Iterator[wiring.Application]:

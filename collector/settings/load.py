@@ -79,23 +79,32 @@ class Configuration(NamedTuple):
 
 
 def load(
-    path: Path, connectors: MappingOf[str, Spec], checks: MappingOf[str, type[BaseModel]]
+    path: Path,
+    connectors: MappingOf[str, Spec],
+    checks: MappingOf[str, type[BaseModel]],
+    *,
+    sources_only: bool = False,
 ) -> Configuration:
     """Load a configuration.
 
-    `connectors` and `checks` are the registries: a check by its parameters' definition.
+    `connectors` and `checks` are the registries: a check by its parameters' definition. With
+    `sources_only` secrets that reading the sources does not need may be missing.
 
     Raises:
         Misconfigured: with every problem, a line each.
     """
-    configuration, problems = examine(path, connectors, checks)
+    configuration, problems = examine(path, connectors, checks, sources_only=sources_only)
     if problems or configuration is None:
         raise Misconfigured("\n".join(map(str, problems)))
     return configuration
 
 
 def examine(
-    path: Path, connectors: MappingOf[str, Spec], checks: MappingOf[str, type[BaseModel]]
+    path: Path,
+    connectors: MappingOf[str, Spec],
+    checks: MappingOf[str, type[BaseModel]],
+    *,
+    sources_only: bool = False,
 ) -> tuple[Configuration | None, list[Problem]]:
     """Load a configuration and list every problem; the configuration is None where it has any."""
     try:
@@ -111,7 +120,7 @@ def examine(
     said = {problem.at for problem in problems}
     problems += [problem for problem in wrong if problem.at not in said]
     further, options = check(tree, Known(connectors, checks))
-    problems += [*further, *check_secrets(tree, path.parent)]
+    problems += [*further, *check_secrets(tree, path.parent, sources_only=sources_only)]
     if problems or settings is None:
         return None, sorted(set(problems))
     return Configuration(settings, path, options), []

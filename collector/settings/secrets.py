@@ -56,13 +56,20 @@ def resolve(text: str, folder: Path) -> str:
     return _REFERENCE.sub(value, text)
 
 
-def check_secrets(tree: Tree, folder: Path) -> list[Problem]:
-    """Find secrets in clear, references that lead nowhere, and those that nobody would replace."""
-    found = [(loc, _check(loc, text, folder)) for loc, text in tree.scalars()]
+def check_secrets(tree: Tree, folder: Path, *, sources_only: bool) -> list[Problem]:
+    """Find secrets in clear, references that lead nowhere, and those that nobody would replace.
+
+    With `sources_only` a reference outside `sources` may lead nowhere.
+    """
+    found = [
+        (loc, _check(loc, text, None if sources_only and loc[:1] != ("sources",) else folder))
+        for loc, text in tree.scalars()
+    ]
     return [tree.problem(loc, *wrong) for loc, wrong in found if wrong is not None]
 
 
-def _check(loc: Loc, text: str, folder: Path) -> tuple[str, str] | None:
+def _check(loc: Loc, text: str, folder: Path | None) -> tuple[str, str] | None:
+    """Say what is wrong with a text; without a folder, whatever its references lead to."""
     place = _place(loc)
     if place is not None and _in_clear(place, text):
         return "a secret stands in the file", "Refer to it: ${env:NAME} or ${file:PATH}."
@@ -76,7 +83,8 @@ def _check(loc: Loc, text: str, folder: Path) -> tuple[str, str] | None:
     if "${" in _REFERENCE.sub("", text):
         return "a reference is not complete", "Write ${env:NAME} or ${file:PATH}."
     try:
-        resolve(text, folder)
+        if folder is not None:
+            resolve(text, folder)
     except Misconfigured as error:
         return str(error), "Nothing can be read without it."
     return None

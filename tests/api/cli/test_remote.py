@@ -58,6 +58,22 @@ def test_it_is_migrated_by_command_only_and_then_works(empty: Desk) -> None:
     assert empty.shown("rebuild", "rebuild") == {"documents": 3}
 
 
+def test_a_dry_run_needs_neither_the_server_nor_its_secrets(tmp_path: Path) -> None:
+    desk = Desk(tmp_path).start()
+    desk.config.write_text(
+        desk.config.read_text()
+        + 'store: {dsn: "${env:TIEOUT_NOT_SET}"}\napi: {keys: ["${file:no.key}"]}\n'
+    )
+    shown = desk.shown("sync --dry-run --limit 2", "sync-dry-run")
+    assert [len(stream["records"]) for stream in shown["streams"]] == [2]
+    refused = desk("sync")
+    assert (refused.code, refused.out) == (2, "")
+    assert "TIEOUT_NOT_SET is not set" in refused.err
+    desk.change("in/orders.jsonl", "'${env:TIEOUT_NOT_SET}'")
+    refused = desk("sync --dry-run")
+    assert (refused.code, refused.err.count("is not set")) == (2, 1)
+
+
 def test_it_is_not_reset_from_here(desk: Desk) -> None:
     answer = desk("reset --yes")
     assert (answer.code, answer.out) == (1, "")
