@@ -113,7 +113,8 @@ BEGIN
             ORDER BY day DESC LIMIT 1;
             elapsed := elapsed + make_interval(hours => n);
             SELECT opens_at + (elapsed - open_before) INTO answer FROM tieout.business_day
-            WHERE calendar = p_calendar ->> 'days' AND open_before + (closes_at - opens_at) >= elapsed
+            WHERE calendar = p_calendar ->> 'days' AND closes_at >= p_basis
+              AND open_before + (closes_at - opens_at) >= elapsed
             ORDER BY day LIMIT 1;
     END CASE;
     RETURN answer;

@@ -90,7 +90,7 @@ class Plain:
 
 DAYS = st.sampled_from([f"{n} business day{'s' * (n != 1)}" for n in (0, 1, 2, 3, 5, 10, 30)])
 HOURS = st.sampled_from(
-    [f"{n} business hour{'s' * (n != 1)}" for n in (1, 2, 3, 4, 8, 10, 40, 100)]
+    [f"{n} business hour{'s' * (n != 1)}" for n in (0, 1, 2, 3, 4, 8, 10, 40, 100)]
 )
 ELAPSED = st.sampled_from(["0 minutes", "90 minutes", "24 hours", "1 day", "30 days"])
 RULES = DAYS | HOURS | ELAPSED
@@ -171,6 +171,9 @@ LETTER = [
     ("2026-02-01T18:00:01+01:00", "1 business day", "2026-02-03T18:00:00+01:00"),
     ("2026-01-30T17:00:00+01:00", "4 business hours", "2026-02-02T11:00:00+01:00"),
     ("2026-01-30T14:00:00+01:00", "4 business hours", "2026-01-30T18:00:00+01:00"),
+    ("2026-01-30T19:00:00+01:00", "0 business hours", "2026-02-02T08:00:00+01:00"),
+    ("2026-01-30T07:00:00+01:00", "0 business hours", "2026-01-30T08:00:00+01:00"),
+    ("2026-01-30T18:00:00+01:00", "0 business hours", "2026-01-30T18:00:00+01:00"),
     ("2025-10-24T18:00:00+02:00", "10 business hours", "2025-10-27T18:00:00+01:00"),
     ("2025-03-29T12:00:00+01:00", "1 day", "2025-03-30T13:00:00+02:00"),
 ]
