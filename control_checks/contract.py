@@ -81,8 +81,8 @@ class Telling(NamedTuple):
 class Check(NamedTuple):
     """A check, as the registry holds it. Its `title` is an expectation.
 
-    `steps` lists the steps of a flow that the check looks at, given its parameters: their streams must
-    be complete for a PASS. `not_tested` names sub-tests that the configuration leaves out.
+    The streams of the steps that its parameters need must be complete for a PASS; where they need none,
+    those of the whole flow. `not_tested` names sub-tests that the configuration leaves out.
     """
 
     name: str
@@ -93,7 +93,6 @@ class Check(NamedTuple):
     parameters: type[Definition]
     query: str
     sentence: Callable[[Item, Telling], str]
-    steps: Callable[[Any], tuple[str, ...]]
     source: str
     not_tested: Callable[[Any], list[str]] = lambda _parameters: []
 

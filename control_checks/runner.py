@@ -21,6 +21,7 @@ from collector.model.control import Exception_, Run
 from collector.pipeline.completeness import Coverage, Gap, coverage
 from collector.settings.definitions import Control, Flow
 from collector.settings.load import Configuration, produced
+from collector.settings.parameters import needed_steps
 from collector.store import totals
 from collector.store.runs import record
 from collector.store.session import Store
@@ -160,7 +161,7 @@ class Engine:
         gaps: dict[tuple[str, str], Gap] = {}
         for flow_id in control.flows:
             judge = _Judge(self.configuration, self.configuration.flow(flow_id), control, covered)
-            concerned = judge.streams(check.steps(parameters))
+            concerned = judge.streams(needed_steps(parameters))
             run.certificate += [
                 c for c in judge.certificates(concerned) if c not in run.certificate
             ]

@@ -17,6 +17,7 @@ from collector.errors import Misconfigured
 from collector.settings.definitions import Control, Entity, Flow, Settings, Step
 from collector.settings.explain import explain
 from collector.settings.mapping import EventFields, Mapping, TypeByValue
+from collector.settings.parameters import named_steps
 from collector.settings.tree import WHOLE_FILE, Loc, Problem, Tree, read
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -278,10 +279,29 @@ def _check_controls(parts: Parts, checks: Checks) -> Iterator[Problem]:
         if parameters is None:
             yield parts.unknown((*loc, "check"), "check", control.check, checks)
             continue
+        at = (*loc, "parameters")
         try:
-            parameters.model_validate(control.parameters)
+            yield from _check_named_steps(
+                parts, at, control, parameters.model_validate(control.parameters)
+            )
         except ValidationError as error:
-            yield from explain(parts.tree, error, (*loc, "parameters"), parameters)
+            yield from explain(parts.tree, error, at, parameters)
+
+
+def _check_named_steps(
+    parts: Parts, at: Loc, control: Control, parameters: BaseModel
+) -> Iterator[Problem]:
+    """Hold the steps that a control names against its flows: else it would look at nothing."""
+    flows = [flow for flow in parts.flows.values() if flow.flow in control.flows]
+    everywhere = {step.name for flow in flows for step in flow.steps}
+    for step in named_steps(parameters):
+        for flow in flows if step.needed else ():
+            names = [own.name for own in flow.steps]
+            if step.name not in names:
+                noun = f"step in the flow '{flow.flow}' called"
+                yield parts.unknown((*at, *step.place), noun, step.name, names)
+        if flows and step.given and not step.needed and step.name not in everywhere:
+            yield parts.unknown((*at, *step.place), "step", step.name, everywhere)
 
 
 # ---------------------------------------------------------------------------------- what is produced

@@ -29,9 +29,15 @@ _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 def _schedule(text: str) -> str:
     """Refuse what the scheduler refuses, what never comes, and what it would read unlike cron."""
-    if re.fullmatch(r"(\S+ ){4}\S*[0-9]\S*", text):
+    _, _, day, _, weekday, *_ = (*text.split(), *"*****")
+    if re.search(r"\d", weekday):
         raise ValueError(
             "weekdays as numbers mean different days in different systems; write mon or mon-fri"
+        )
+    if day != "*" and weekday != "*":
+        raise ValueError(
+            "a day of the month and a weekday mean either of the two in cron and both at once elsewhere; "
+            "write * for one of them, and a second control for the other"
         )
     try:
         trigger = CronTrigger.from_crontab(text, timezone=UTC)

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from collector.settings.mapping import Definition, EventType, Kind
+from collector.settings.mapping import Definition, EventType
+from collector.settings.parameters import NeededStep
 from control_checks.contract import Check, Item, Telling, source_and_query
 
 SubTest = Literal["before", "after", "self"]
@@ -17,10 +18,10 @@ class Parameters(Definition):
     `grace_minutes` after it (both are one question here); `self`: approved by the submitter.
     """
 
-    commitment: Kind = Field(
+    commitment: NeededStep = Field(
         "posted", description="The committing step: posting, or payment where no ledger is read"
     )
-    approved: Kind = "approved"
+    approved: NeededStep = "approved"
     grace_minutes: int = Field(2, ge=0, description="How far the two clocks may differ")
     sub_tests: list[SubTest] = Field(
         ["before", "after"],
@@ -66,6 +67,5 @@ CHECK = Check(
     query=_query,
     source=_source,
     sentence=sentence,
-    steps=lambda p: (p.approved, p.commitment),
     not_tested=lambda p: [t for t in ("before", "after", "self") if t not in p.sub_tests],
 )

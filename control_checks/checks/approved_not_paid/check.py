@@ -4,7 +4,8 @@ from pydantic import Field
 
 from collector.model.money import from_minor
 from collector.settings.definitions import Duration
-from collector.settings.mapping import Definition, Kind
+from collector.settings.mapping import Definition
+from collector.settings.parameters import NeededStep, StepIfAny
 from control_checks.contract import Check, Item, Telling, source_and_query
 
 
@@ -12,9 +13,9 @@ class Parameters(Definition):
     """Which steps of the flow are meant, and when payment is due after the final approval."""
 
     due: Duration = Field("30 days", description="After the effective final approval")
-    approved: Kind = "approved"
-    paid: Kind = "paid"
-    posted: Kind = Field(
+    approved: NeededStep = "approved"
+    paid: NeededStep = "paid"
+    posted: StepIfAny = Field(
         "posted", description="Tells NOT_POSTED apart, where the flow has such a step"
     )
 
@@ -51,5 +52,4 @@ CHECK = Check(
     query=_query,
     source=_source,
     sentence=sentence,
-    steps=lambda p: (p.approved, p.paid),
 )

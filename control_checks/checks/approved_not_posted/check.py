@@ -5,7 +5,8 @@ from datetime import datetime
 from pydantic import Field
 
 from collector.settings.definitions import Duration
-from collector.settings.mapping import Definition, EventType, Kind
+from collector.settings.mapping import Definition, EventType
+from collector.settings.parameters import NeededStep, StepIfAny
 from control_checks.contract import Check, Item, Telling, source_and_query
 
 
@@ -13,9 +14,9 @@ class Parameters(Definition):
     """Which steps of the flow are meant, and when posting is due after the final approval."""
 
     due: Duration | None = Field(None, description="By default the due time of the step `posted`")
-    approved: Kind = "approved"
-    posted: Kind = "posted"
-    sent: Kind = Field(
+    approved: NeededStep = "approved"
+    posted: NeededStep = "posted"
+    sent: StepIfAny = Field(
         "sent", description="Tells NO_DOCUMENT from NEVER_SENT, where the flow has it"
     )
     go_live: datetime | None = Field(None, description="What was approved before it is excluded")
@@ -63,5 +64,4 @@ CHECK = Check(
     query=_query,
     source=_source,
     sentence=sentence,
-    steps=lambda p: (p.approved, p.posted),
 )

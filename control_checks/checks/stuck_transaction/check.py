@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from collector.settings.mapping import Definition, Kind
+from collector.settings.mapping import Definition
+from collector.settings.parameters import StepsIfAny
 from control_checks.contract import Check, Item, Telling, source_and_query
 
 
@@ -13,7 +14,7 @@ class Parameters(Definition):
     not loosen its own control.
     """
 
-    owned: list[Kind] = Field(["posted", "paid"], description="Steps that other controls watch")
+    owned: StepsIfAny = Field(["posted", "paid"], description="Steps that other controls watch")
     attempts: int = Field(5, ge=2, description="Failed attempts within 24 hours")
     alternations: int = Field(3, ge=2, description="How often a step was undone again")
 
@@ -44,5 +45,4 @@ CHECK = Check(
     query=_query,
     source=_source,
     sentence=sentence,
-    steps=lambda _p: (),
 )
