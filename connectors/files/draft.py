@@ -4,6 +4,7 @@ A guess rests on a field's name and on its values: `likely` where both agree, `p
 one speaks for it. Nothing is certain, and the draft says so.
 """
 
+import glob
 import json
 import re
 from collections.abc import Mapping
@@ -71,11 +72,13 @@ class Draft(msgspec.Struct, frozen=True):
 
 def sniff(path: Path) -> Draft:
     """Look at the first 200 records; raise Misconfigured where there is nothing to map."""
-    options = FilesOptions(path=path.name)
+    options = FilesOptions(path=glob.escape(path.name))
     file = found(path, path.name)
     layout = sniffed(file, options) if file is not None else None
-    if layout is None or layout.format == "binary":
-        raise Misconfigured(f"{path.name} is not a file with text: name one that is.")
+    if layout is None:
+        raise Misconfigured(f"{path.name} is no file with anything in it: name another file.")
+    if layout.format == "binary":
+        raise Misconfigured(f"{path.name} is {layout.notes['format']}.")
     bodies = _bodies(path, options)
     if not bodies:
         raise Misconfigured(f"{path.name} holds no record that can be read: name another file.")
@@ -190,7 +193,7 @@ def _joined(samples: tuple[str, ...]) -> str:
 
 def _read(draft: Draft) -> list[str]:
     layout = draft.layout
-    said: dict[str, Any] = {"path": draft.name, "format": layout.format}
+    said: dict[str, Any] = {"path": glob.escape(draft.name), "format": layout.format}
     if layout.format in {"csv", "text", "jsonl"}:
         said["encoding"] = layout.encoding
     if layout.format == "csv":

@@ -22,11 +22,12 @@ SCANNED_BYTES_MAX: Final = 64 << 20
 
 _BOM_UTF8 = codecs.BOM_UTF8
 _BOMS_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SAVE_AS: Final = "save each sheet as CSV (File, Save as, CSV UTF-8) and name those files"
 _MAGIC: Final = {
-    b"PK\x03\x04": "a ZIP archive (an .xlsx workbook is one): export it as CSV",
-    b"%PDF": "a PDF: ask the source for data",
+    b"PK\x03\x04": "a ZIP archive: unpack it and name the files in it",
+    b"%PDF": "a PDF, made for reading: ask for the same as CSV, XML or JSON (a bank: as camt.053) and name that file",
     b"PAR1": "a Parquet file: export it as CSV or JSON Lines",
-    b"\xd0\xcf\x11\xe0": "an old Office document (.xls): export it as CSV",
+    b"\xd0\xcf\x11\xe0": f"an old Office document (.xls): {_SAVE_AS}",
     b"BZh": "compressed with bzip2: decompress it, or use gzip",
     b"\xfd7zXZ": "compressed with xz: decompress it, or use gzip",
     b"\x28\xb5\x2f\xfd": "compressed with zstd: decompress it, or use gzip",
@@ -42,6 +43,8 @@ _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1b")) + b"\x7f"
 
 def binary_kind(sample: bytes) -> str | None:
     """Say what a binary file is and what to do; None where it is text."""
+    if sample.startswith(b"PK\x03\x04") and b"xl/" in sample:
+        return f"an Excel workbook (.xlsx): {_SAVE_AS}"
     for magic, what in _MAGIC.items():
         if sample.startswith(magic):
             return what

@@ -1,5 +1,7 @@
 """The draft of a configuration: honest guesses, valid YAML."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -53,12 +55,40 @@ def test_a_draft_names_the_fields_by_name_and_content(tmp_path: Path) -> None:
         ("1.xml", "<d><r><Amt Ccy='EUR'>1</Amt></r><r><Amt Ccy='EUR'>2</Amt></r></d>"),
         ("ü.log", "free text: with colon\nmore\n"),
         ("a.json", '[{"nested": {"key": "x"}}]'),
+        ("paid [2024] *final?.jsonl", '{"id": "1"}\n'),
     ],
 )
-def test_a_draft_is_valid_for_any_format(tmp_path: Path, name: str, content: str) -> None:
+def test_a_draft_is_valid_for_any_format_and_name(tmp_path: Path, name: str, content: str) -> None:
     path = tmp_path / name
     path.write_text(content)
-    valid(draft_mapping_yaml(path))
+    options, _ = valid(draft_mapping_yaml(path))
+    (part,) = CONNECTORS["files"].open(options, tmp_path).parts({})
+    assert part.name == name
+
+
+WORKBOOK = io.BytesIO()
+with zipfile.ZipFile(WORKBOOK, "w") as archive:
+    for entry in ("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml"):
+        archive.writestr(entry, "<x/>")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (WORKBOOK.getvalue(), "an Excel workbook (.xlsx): save each sheet as CSV"),
+        (b"PK\x03\x04\x00\x00notes.txt", "a ZIP archive: unpack it and name the files in it"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "an old Office document (.xls): save each sheet as CSV"),
+        (b"%PDF-1.7", "a PDF, made for reading: ask for the same as CSV, XML or JSON (a bank: as camt.053)"),
+    ],
+)  # fmt: skip
+def test_what_holds_no_data_is_named_with_the_way_to_get_some(
+    tmp_path: Path, content: bytes, what: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(Misconfigured) as caught:
+        sniff(path)
+    assert str(caught.value).startswith(f"a.csv is {what}")
 
 
 def test_drafts_of_real_files_are_valid() -> None:
@@ -70,11 +100,11 @@ def test_drafts_of_real_files_are_valid() -> None:
         valid(draft_mapping_yaml(path))
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04\x00\x00", b"a,b\n"])
-def test_what_cannot_be_mapped_is_refused_with_a_remedy(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"a,b\n"])
+def test_a_file_without_a_record_is_refused_with_a_remedy(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(content)
-    with pytest.raises(Misconfigured, match="name"):
+    with pytest.raises(Misconfigured, match="holds no record that can be read: name another"):
         sniff(path)
 
 

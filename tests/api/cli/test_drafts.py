@@ -59,7 +59,7 @@ def test_a_draft_of_a_file_passes_its_check_and_maps_its_records(tmp_path: Path,
 def test_files_from_elsewhere_are_found_and_each_is_a_source_of_its_own(tmp_path: Path) -> None:
     write(tmp_path / "a")
     write(tmp_path / "b")
-    odd = tmp_path / "b" / "2026-01 final.csv"
+    odd = tmp_path / "b" / "2026-01 [final].csv"
     odd.write_text(CSV)
     (tmp_path / "conf").mkdir()
     desk = Desk(tmp_path / "conf")
@@ -74,7 +74,7 @@ def test_files_from_elsewhere_are_found_and_each_is_a_source_of_its_own(tmp_path
     ("name", "content", "said"),
     [
         ("empty.csv", b"", "empty.csv"),
-        ("book.xlsx", b"PK\x03\x04rest", "book.xlsx is not a file with text: name one that is."),
+        ("book.xlsx", b"PK\x03\x04rest", "book.xlsx is a ZIP archive: unpack it"),
     ],
 )
 def test_what_cannot_be_drafted_from_is_refused_and_nothing_is_written(
