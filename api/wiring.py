@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from collector import clock
 from collector.clock import Clock
 from collector.errors import Misconfigured
+from collector.model.words import counted
 from collector.pipeline.ahead import Source
 from collector.pipeline.collect import Collector
 from collector.pipeline.mapping import CompiledMapping
@@ -57,7 +58,7 @@ class Application(NamedTuple):
             await self.store.migrate()
         elif missing := await self.store.missing_migrations():
             raise Misconfigured(
-                f"The database lacks {len(missing)} migrations. Run `tieout migrate`."
+                f"The database lacks {counted(len(missing), 'migration')}. Run `tieout migrate`."
             )
         async with self.store.connect() as conn:
             await publish(conn, self.configuration, self.clock)

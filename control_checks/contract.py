@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from collector.model.money import from_minor
+from collector.model.words import counted
 from collector.settings.mapping import Definition
 
 
@@ -73,9 +74,9 @@ class Telling(NamedTuple):
             instant = datetime.fromisoformat(instant)
         return instant.astimezone(self.zone).strftime(form)
 
-    def days_since(self, instant: datetime | None) -> int:
-        """Count the whole days from an instant to the status time."""
-        return (self.as_of - instant).days if instant is not None else 0
+    def days_since(self, instant: datetime | None) -> str:
+        """Count the whole days from an instant to the status time: `1 day`."""
+        return counted((self.as_of - instant).days if instant is not None else 0, "day")
 
 
 class Check(NamedTuple):

@@ -19,6 +19,7 @@ from api.cli.root import (
 from api.starter import STARTER_FILES, starter_from
 from api.wiring import CHECK_PARAMETERS
 from collector.errors import Refused
+from collector.model.words import counted
 from collector.settings.load import examine
 from collector.settings.schema import schema
 from connectors.registry import CONNECTORS
@@ -56,12 +57,12 @@ def check(invocation: Invocation, *, as_json: bool) -> None:
     elif problems:
         for problem in problems:
             err.print(str(problem), markup=False, soft_wrap=True)
-        err.print(f"{len(problems)} problems.", style="red")
+        err.print(f"{counted(len(problems), 'problem')}.", style="red")
     elif configuration is not None:
-        streams = configuration.streams()
         out.print(
-            f"{invocation.config_path} is fine: {len(streams)} streams, "
-            f"{len(configuration.flows)} flows, {len(configuration.settings.controls)} controls."
+            f"{invocation.config_path} is fine: {counted(len(configuration.streams()), 'stream')}, "
+            f"{counted(len(configuration.flows), 'flow')}, "
+            f"{counted(len(configuration.settings.controls), 'control')}."
         )
     sys.exit(EXIT_USAGE if problems else EXIT_OK)
 

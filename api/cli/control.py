@@ -28,6 +28,7 @@ from api.present import run_document
 from api.wiring import Application
 from collector.model.control import Run
 from collector.model.money import from_minor
+from collector.model.words import counted
 from collector.store import runs as store
 from control_checks.registry import CHECKS
 from control_checks.runner import VERDICT_WORDS
@@ -165,7 +166,7 @@ def show_run(r: Run) -> None:
     unevaluable = sum(p["unevaluable"].values())
     out.print(
         f"  {p['in_scope']:,} in scope: {p['ok']:,} ok, {p['pending']:,} pending, "
-        f"{p['exceptions']:,} exceptions, {excluded:,} excluded, {unevaluable:,} could not be judged",
+        f"{counted(p['exceptions'], 'exception')}, {excluded:,} excluded, {unevaluable:,} could not be judged",
         style="dim",
     )
     for gap in r.gaps:

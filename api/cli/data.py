@@ -30,6 +30,7 @@ from api.present import stream_document
 from api.wiring import Application
 from collector import clock
 from collector.errors import Misconfigured, Refused
+from collector.model.words import counted
 from collector.pipeline.collect import Tally
 from collector.pipeline.completeness import coverage
 from collector.pipeline.dump import dump
@@ -191,7 +192,7 @@ def rebuild_command(invocation: Invocation, *, as_json: bool) -> None:
     if as_json:
         print_json({"documents": documents})
     else:
-        out.print(f"Recomputed {documents:,} documents from their events.")
+        out.print(f"Recomputed {counted(documents, 'document')} from their events.")
 
 
 @click.command(epilog=example("tieout migrate"))

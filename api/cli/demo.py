@@ -26,6 +26,7 @@ from api.demo import Truth, create
 from api.wiring import Application, opened, read_configuration
 from collector.clock import stopwatch
 from collector.model.control import Run
+from collector.model.words import counted
 from collector.pipeline.collect import Tally
 from collector.store import overview, totals
 from collector.store.embedded import default_data_dir
@@ -120,7 +121,7 @@ def _show_read(app: Application, tallies: list[Tally]) -> None:
     out.print(f"{app.configuration.folder}", style="dim", markup=False)
     for t in tallies:
         news = f"{t.accepted:,} new" if t.accepted else "nothing new: read before"
-        out.print(f"  {t.source}/{t.stream}: {t.read:,} records read, {news}")
+        out.print(f"  {t.source}/{t.stream}: {counted(t.read, 'record')} read, {news}")
     out.print()
 
 
@@ -194,7 +195,7 @@ def _show_found(document: dict[str, Any]) -> None:
         table.add_row(f"[dim]innocent: {d['class']}[/dim]", str(d["planted"]), "", str(d["alarms"]))
     out.print(table)
     out.print(
-        f"{document['events']:,} events, {document['transactions']:,} transactions, "
+        f"{counted(document['events'], 'event')}, {counted(document['transactions'], 'transaction')}, "
         f"{document['seconds']} s\n"
     )
 

@@ -3,12 +3,14 @@
 from typing import Any
 
 import click
+import msgspec
 from rich.table import Table
 
 from api.cli.data import actor
 from api.cli.root import JSON, Invocation, example, out, print_json
 from api.wiring import Application
 from collector.errors import Permanent
+from collector.model.words import counted
 from collector.pipeline.replay import Outcome, accept, replay
 from collector.store import quarantine as store
 
@@ -44,7 +46,7 @@ def list_(
         where = f"{e.part}, record {e.position}"
         table.add_row(str(e.id), f"{e.source}/{e.stream}", where, e.reason, e.sentence)
     out.print(table)
-    out.print(f"{len(found)} records." if found else "Nothing is quarantined.")
+    out.print(f"{counted(len(found), 'record')}." if found else "Nothing is quarantined.")
 
 
 @quarantine.command(epilog=example("tieout quarantine show 3"))
@@ -58,7 +60,11 @@ def show(invocation: Invocation, entry: int, *, as_json: bool) -> None:
         async with app.store.connect() as conn:
             raw, body = await store.body(conn, entry)
             listed = await store.entries(conn, resolved=True, after=entry - 1, limit=1)
-        return {"record": listed[0], "raw": raw.decode(errors="backslashreplace"), "body": body}
+        return {
+            "record": listed[0],
+            "raw": raw.decode(errors="backslashreplace"),
+            "body": None if body is None else msgspec.Raw(body.encode()),
+        }
 
     found = invocation.run(find)
     if as_json:
@@ -94,7 +100,7 @@ def replay_command(invocation: Invocation, ids: tuple[int, ...], *, as_json: boo
     if as_json:
         print_json(outcome)
         return
-    out.print(f"{outcome.replayed} records came in, {len(outcome.refused)} did not.")
+    out.print(f"{counted(outcome.replayed, 'record')} came in, {len(outcome.refused)} did not.")
     for entry, sentence in outcome.refused.items():
         out.print(f"  {entry}: {sentence}", markup=False)
 

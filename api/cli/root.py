@@ -1,7 +1,6 @@
 """What all commands share: options, exit codes, output and the open store."""
 
 import asyncio
-import json
 import logging
 import signal
 import sys
@@ -196,8 +195,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document o
 
 def print_json(document: object) -> None:
     """Print one JSON document, times as ISO 8601 in UTC."""
-    plain = msgspec.to_builtins(document, enc_hook=str)
-    sys.stdout.write(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+    text = msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2)
+    sys.stdout.write(text.decode() + "\n")
 
 
 class Style:

@@ -21,6 +21,7 @@ from api.present import story_document
 from api.wiring import Application
 from collector import clock
 from collector.model.money import from_minor
+from collector.model.words import counted
 from collector.pipeline.completeness import coverage
 from collector.pipeline.story import Stories, Story, Transaction
 from collector.store import overview, retention, totals
@@ -162,13 +163,15 @@ def status(invocation: Invocation, *, as_json: bool) -> None:
     out.print(f"data folder    {found['data_dir'] or '(another server)'}", markup=False)
     out.print(f"server         PostgreSQL {found['server']}, {found['size_bytes'] / 1e6:,.1f} MB")
     out.print(
-        f"content        {found['events']:,} events, {found['documents']:,} documents, "
-        f"{found['runs']:,} control runs"
+        f"content        {counted(found['events'], 'event')}, "
+        f"{counted(found['documents'], 'document')}, {counted(found['runs'], 'control run')}"
     )
     for r in found["retention"]:
-        kept = f"kept for {r['days']} days" if r["days"] else "kept"
+        kept = f"kept for {counted(r['days'], 'day')}" if r["days"] else "kept"
         ran = f"{r['last_run']:%Y-%m-%d %H:%M:%S}" if r["last_run"] else "never"
-        out.print(f"retention      {r['what']} {kept}; last run {ran}, {r['erased']:,} rows erased")
+        out.print(
+            f"retention      {r['what']} {kept}; last run {ran}, {counted(r['erased'], 'row')} erased"
+        )
     table = Table(box=None, header_style="bold")
     for column in ("stream", "records", "last read", "complete until", "gaps"):
         table.add_column(column)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from collector.model.words import counted
 from collector.store.totals import Totals
 
 
@@ -127,7 +128,7 @@ def _gaps(name: str, grade: str, declared: int | None, totals: Totals | None) ->
                 "QUARANTINED",
                 totals.quarantined,
                 grade,
-                f"{totals.quarantined} records of {name} are quarantined: see `tieout quarantine list`.",
+                f"{counted(totals.quarantined, 'record')} of {name} quarantined: see `tieout quarantine list`.",
             )
         )
     if declared is not None and totals.known != declared:
@@ -139,7 +140,7 @@ def _gaps(name: str, grade: str, declared: int | None, totals: Totals | None) ->
                 what,
                 abs(missing),
                 grade,
-                f"{name} holds {totals.known} records, {abs(missing)} {word} than the {declared} declared.",
+                f"{name} holds {counted(totals.known, 'record')}, {abs(missing)} {word} than the {declared} declared.",
             )
         )
     return gaps

@@ -16,6 +16,7 @@ import yaml
 
 from collector.connector import Body, Record
 from collector.errors import Misconfigured
+from collector.model.words import counted
 from connectors.files.connector import FilesReader, sniffed
 from connectors.files.dialect import is_value
 from connectors.files.options import FilesOptions, Layout
@@ -180,7 +181,9 @@ def time_format(text: str) -> str | None:
 def draft_mapping_yaml(path: Path) -> str:
     """Return the `read:` and `mapping:` of a stream as YAML, with comments on what was guessed."""
     draft = sniff(path)
-    lines = [f"# Drafted from {draft.records} records of {draft.name}: check every line."]
+    lines = [
+        f"# Drafted from {counted(draft.records, 'record')} of {draft.name}: check every line."
+    ]
     lines += [f"# {key}: {value}" for key, value in draft.layout.notes.items()]
     lines += ["read:", *_read(draft), "mapping:", *_mapping(draft), "# Fields and first values:"]
     lines += [f"#   {f.path}: {_joined(f.samples)}" for f in draft.fields]

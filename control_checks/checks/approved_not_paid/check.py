@@ -23,7 +23,7 @@ class Parameters(Definition):
 def sentence(item: Item, telling: Telling) -> str:
     """Say what is wrong with one item."""
     since = telling.day(item.details["approved_at"])
-    unpaid = f"{telling.subject(item)}, approved on {since}, is unpaid after {telling.days_since(item.basis_at)} days"
+    unpaid = f"{telling.subject(item)}, approved on {since}, is unpaid after {telling.days_since(item.basis_at)}"
     match item.reason:
         case "PARTLY_PAID":
             paid = from_minor(item.details["paid_minor"], str(item.currency))

@@ -23,7 +23,7 @@ def test_a_first_day_from_init_to_reset(tmp_path: Path) -> None:
 
 def working(desk: Desk) -> None:
     assert "wrote" in desk("init").out
-    assert "is fine: 1 streams, 1 flows, 1 controls" in desk("config check").out
+    assert "is fine: 1 stream, 1 flow, 1 control." in desk("config check").out
     read = desk.shown("sync", "sync")["streams"][0]
     assert (read["read"], read["accepted"], read["unread"]) == (7, 7, 0)
     shown = desk.shown(f"flow show orders --as-of {STATUS_TIME}", "flow-show")

@@ -1,5 +1,7 @@
 """Records that could not be taken: looked at, brought in by a mended mapping, or accepted."""
 
+import json
+
 import pytest
 
 from tests.api.cli.desk import STATUS_TIME, Desk
@@ -30,6 +32,7 @@ def test_it_is_listed_with_the_reason_and_shown_with_its_bytes(kept_out: Desk) -
     shown = kept_out.shown(f"quarantine show {unknown['id']}", "quarantine-show")
     assert shown["record"] == unknown
     assert '"what": "teleported"' in shown["raw"]
+    assert shown["body"] == json.loads(shown["raw"])
     assert "teleported" in kept_out(f"quarantine show {unknown['id']}").out
     assert kept_out.shown(f"quarantine show {broken['id']}", "quarantine-show")["body"] is None
     assert gaps(kept_out) == [("QUARANTINED", 2)]
