@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from api import errors
 from api.auth import Guard, Keys
 from api.context import Check, Context
+from api.openapi import PROBLEM, Described
 from api.routes import ROUTERS
 from api.wiring import Application
 from collector.pipeline.measure import Meter
@@ -59,11 +60,12 @@ def create_app(
             )
             yield
 
-    app = FastAPI(
+    app = Described(
         title="Tieout",
         summary="Traces, controls and coverage of money flows between finance systems",
         version="1",
         lifespan=lifespan,
+        responses=PROBLEM,
         redirect_slashes=False,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from api.context import Context, With, answer
 from api.errors import not_found
+from api.openapi import shows
 from api.paging import Pages, Paging
 from api.present import control_document, exception_document, run_document, run_summary
 from collector.store import findings, runs
@@ -26,7 +27,9 @@ def _configured(context: Context, control: str) -> None:
         raise not_found(f"There is no control '{control}'.", controls=sorted(known))
 
 
-@router.get("", summary="The configured controls, each with its last run")
+@router.get(
+    "", summary="The configured controls, each with its last run", responses=shows("controls_page")
+)
 async def controls(paging: Annotated[Paging, Query()], request: Request, context: With) -> Response:
     """List the controls by id."""
     pages = Pages(request, paging)
@@ -44,7 +47,9 @@ async def controls(paging: Annotated[Paging, Query()], request: Request, context
     return answer({"items": items, "next": pages.next(shown[-1]) if more else None})
 
 
-@router.get("/{control}/runs", summary="The runs of a control, newest first")
+@router.get(
+    "/{control}/runs", summary="The runs of a control, newest first", responses=shows("runs_page")
+)
 async def runs_of(
     control: Id, paging: Annotated[Paging, Query()], request: Request, context: With
 ) -> Response:
@@ -64,7 +69,9 @@ async def runs_of(
     )
 
 
-@router.get("/{control}/runs/{run}", summary="One run with its exceptions")
+@router.get(
+    "/{control}/runs/{run}", summary="One run with its exceptions", responses=shows("run_shown")
+)
 async def run_of(control: Id, run: Number, context: With) -> Response:
     """Show a run and its first exceptions; `has_more` says that `…/exceptions` has further ones."""
     _configured(context, control)
@@ -78,7 +85,11 @@ async def run_of(control: Id, run: Number, context: With) -> Response:
     return answer({**run_document(shown), "has_more": len(rows) > EXCEPTIONS_MAX})
 
 
-@router.get("/{control}/runs/{run}/exceptions", summary="The exceptions of one run")
+@router.get(
+    "/{control}/runs/{run}/exceptions",
+    summary="The exceptions of one run",
+    responses=shows("run_exceptions_page"),
+)
 async def exceptions_of(
     control: Id, run: Number, paging: Annotated[Paging, Query()], request: Request, context: With
 ) -> Response:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api.context import Instant, With, answer
+from api.openapi import shows
 from api.paging import Pages, Paging
 from api.present import coverage_document
 from collector.pipeline.completeness import coverage
@@ -20,7 +21,11 @@ class Wanted(Paging):
     as_known: Instant | None = None
 
 
-@router.get("", summary="Control totals, watermark and gaps of every stream")
+@router.get(
+    "",
+    summary="Control totals, watermark and gaps of every stream",
+    responses=shows("coverage_page"),
+)
 async def of_streams(
     wanted: Annotated[Wanted, Query()], request: Request, context: With
 ) -> Response:

@@ -7,6 +7,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.context import Instant, With, answer
+from api.openapi import shows
 from api.paging import Pages, Paging
 from api.present import open_exception_document
 from collector.store import findings, totals
@@ -21,7 +22,11 @@ class Wanted(Paging):
     as_known: Instant | None = None
 
 
-@router.get("", summary="The open exceptions of all controls, or of one")
+@router.get(
+    "",
+    summary="The open exceptions of all controls, or of one",
+    responses=shows("open_exceptions_page"),
+)
 async def exceptions(
     wanted: Annotated[Wanted, Query()], request: Request, context: With
 ) -> Response:

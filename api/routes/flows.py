@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from api.context import Instant, With, answer
 from api.errors import not_found
+from api.openapi import shows
 from api.paging import Parameters
 from api.present import flow_document
 from collector.store import flows, totals
@@ -21,7 +22,7 @@ class AsOf(Parameters):
     as_known: Instant | None = None
 
 
-@router.get("/{flow}", summary="A flow and the state of its steps")
+@router.get("/{flow}", summary="A flow and the state of its steps", responses=shows("flow"))
 async def flow(
     flow: Annotated[str, Path(max_length=63)], wanted: Annotated[AsOf, Query()], context: With
 ) -> Response:

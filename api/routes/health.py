@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from api.context import Context, With, answer
 from api.errors import not_ready
+from api.openapi import shows
 from collector.errors import TieoutError
 from collector.store.migrate import missing
 from collector.store.session import DATABASE_ERRORS
@@ -12,13 +13,13 @@ from collector.store.session import DATABASE_ERRORS
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Whether the process is alive")
+@router.get("/healthz", summary="Whether the process is alive", responses=shows("alive"))
 async def healthz() -> Response:
     """Answer: then the event loop runs. The store is not asked, for a restart would not mend it."""
     return answer({"status": "alive"})
 
 
-@router.get("/readyz", summary="Whether everything that is needed works")
+@router.get("/readyz", summary="Whether everything that is needed works", responses=shows("ready"))
 async def readyz(context: With) -> Response:
     """Ask everything that is needed; 503 names what is not ready."""
     found = {

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.context import Instant, With, answer
 from api.errors import Problem
+from api.openapi import shows
 from api.paging import Parameters
 from api.present import story_document
 
@@ -32,7 +33,7 @@ class Wanted(Parameters):
     as_of: Instant | None = None
 
 
-@router.get("", summary="The transactions that a business key leads to")
+@router.get("", summary="The transactions that a business key leads to", responses=shows("story"))
 async def traces(wanted: Annotated[Wanted, Query()], context: With) -> Response:
     """Tell them with documents, steps and events.
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api.context import Instant, With, answer
 from api.errors import not_found
+from api.openapi import shows
 from api.paging import Parameters
 from api.present import story_document
 
@@ -20,7 +21,7 @@ class AsOf(Parameters):
     as_of: Instant | None = None
 
 
-@router.get("/{document}", summary="One transaction")
+@router.get("/{document}", summary="One transaction", responses=shows("transaction"))
 async def transaction(document: UUID, wanted: Annotated[AsOf, Query()], context: With) -> Response:
     """Tell a transaction: its own id or that of any of its documents finds it, after a merge as well."""
     async with context.pool.connect() as conn:

@@ -1,8 +1,12 @@
+import json
+import re
 from datetime import timedelta
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.routes import ROUTERS
+from tests.api.described import conforms
 from tests.api.till import NOW, START, Served
 
 
@@ -135,6 +139,36 @@ async def test_the_description_of_the_api_names_every_route(api: Served) -> None
     assert set(described) == routes
     page = await api.client.get("/docs")
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+
+
+async def test_the_description_says_what_every_route_answers(api: Served) -> None:
+    described = await api.get("/openapi.json")
+    for path, operations in described["paths"].items():
+        assert list(operations) == ["get"]
+        said = operations["get"]["responses"]
+        assert set(said) == {"200", "default"}, path
+        for content in (answer["content"] for answer in said.values()):
+            (schema,) = (media["schema"] for media in content.values())
+            assert (
+                schema == {"type": "string"}
+                or described["components"]["schemas"][
+                    schema["$ref"].removeprefix("#/components/schemas/")
+                ]
+            )
+    assert not re.search(r'"\$ref": "(?!#/components/schemas/\w+")', json.dumps(described))
+
+
+async def test_an_answer_unlike_its_description_is_noticed(api: Served) -> None:
+    described = await api.get("/openapi.json")
+    schema = {"$ref": "#/components/schemas/controls_page"}
+    page = await api.get("/v1/controls")
+    conforms(described, schema, page)
+    page["items"][0]["surprise"] = 1
+    with pytest.raises(AssertionError, match="surprise"):
+        conforms(described, schema, page)
+    for wrong in ('{"items": []}', '{"items": [{}], "next": null}', '{"items": [], "next": 7}'):
+        with pytest.raises(AssertionError):
+            conforms(described, schema, json.loads(wrong))
 
 
 async def test_nothing_is_cached_or_guessed_by_the_browser(api: Served) -> None:

@@ -18,6 +18,7 @@ from api.context import Check
 from api.wiring import Application, read_configuration
 from collector.clock import Clock
 from collector.store.session import Store
+from tests.api.described import holding
 from tests.support.store import at
 
 KEY, SECOND_KEY = "first-key-for-the-tests", "second-key-for-the-tests"
@@ -134,7 +135,7 @@ async def open_application(store: Store, path: Path, clock: Clock | None = None)
 async def served(
     application: Application, checks: Mapping[str, Check] | None = None
 ) -> AsyncIterator[Served]:
-    """Serve the API with uvicorn on any free port."""
+    """Serve the API with uvicorn on any free port; each answer is held against its description."""
     app = create_app(application, application.engine(), Keys([KEY, SECOND_KEY]), checks)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -142,7 +143,10 @@ async def served(
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         running = asyncio.create_task(server._serve([listener]))
         headers = {"Authorization": f"Bearer {KEY}"}
-        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+        hooks = {"response": [holding(app.openapi())]}
+        async with httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=30, event_hooks=hooks
+        ) as client:
             yield Served(application, url, client)
         server.should_exit = True
         await running

@@ -109,12 +109,14 @@ def conforms(name: str, document: object) -> None:
     registry: Registry[Any] = Registry().with_resources(
         (schema["$id"], Resource.from_contents(schema)) for schema in known.values()
     )
-    validator = Draft202012Validator(known[name], registry=registry, format_checker=_formats())
+    validator = Draft202012Validator(known[name], registry=registry, format_checker=formats())
     wrong = [f"{e.json_path}: {e.message}" for e in validator.iter_errors(document)]
     assert not wrong, wrong
 
 
-def _formats() -> FormatChecker:
+def formats() -> FormatChecker:
+    """Check the formats that the schemas name."""
+
     def instant(text: object) -> bool:
         return not isinstance(text, str) or datetime.fromisoformat(text).tzinfo is not None
 
