@@ -13,6 +13,7 @@ from collector.clock import Clock, stopwatch
 from collector.errors import TieoutError
 from collector.pipeline.completeness import Coverage, coverage
 from collector.pipeline.export import receiver
+from collector.settings.definitions import Flow
 from collector.settings.load import Configuration
 from collector.store import observed, totals
 from collector.store.ingest import Connection
@@ -22,10 +23,13 @@ from collector.telemetry.metrics import (
     OTHER,
     OUTCOMES,
     RUN_BUCKETS_S,
+    STEP_BUCKETS_S,
     VERDICTS,
+    WAITS,
     Histogram,
     Measurement,
     bounded,
+    histogram,
 )
 from collector.telemetry.push import push
 
@@ -162,7 +166,7 @@ def _gap_records(of: Coverage) -> int:
 async def _controls(conn: Connection, configuration: Configuration, out: Measurement) -> None:
     evaluated = await observed.evaluated(conn)
     durations = await observed.durations(conn)
-    nothing = Histogram((0,) * len(RUN_BUCKETS_S), 0, 0.0)
+    nothing = histogram((), len(RUN_BUCKETS_S))
     for control_id, control in configuration.settings.controls.items():
         for verdict in VERDICTS:
             for complete in ("true", "false"):
@@ -193,11 +197,19 @@ def _runs(out: Measurement, row: dict[str, object]) -> None:
 
 
 async def _flows(conn: Connection, configuration: Configuration, now: datetime) -> Measurement:
-    """Count cases by where they wait or how they ended, with zeros for every configured entity."""
+    """Sum up all flows, with zeros for every configured step, entity and event type."""
     out = Measurement()
     as_known = await totals.last_recorded(conn, now)
+    named_by = [
+        (t, flow.anchor) for flow in configuration.flows for t in sorted(flow.event_types())
+    ]
+    lonely = await observed.orphans(conn, named_by)
+    for event_type, _ in named_by:
+        out.set("tieout_orphan_events", lonely.get(event_type, 0), event_type)
     for flow in configuration.flows:
-        rows = await observed.waiting(conn, flow.flow, now, as_known)
+        summary = await observed.summary(conn, flow.flow, now, as_known)
+        _latency(out, flow, summary.latency)
+        rows = summary.waiting
         named = bounded({*configuration.settings.entities, *(r.entity for r in rows)})
         outcomes = {"completed", *flow.ends}
         for entity in named:
@@ -209,6 +221,15 @@ async def _flows(conn: Connection, configuration: Configuration, now: datetime) 
         for row in rows:
             _case_count(out, flow.flow, row, row.entity if row.entity in named else OTHER)
     return out
+
+
+def _latency(out: Measurement, flow: Flow, took: dict[str, Histogram]) -> None:
+    nothing = histogram((), len(STEP_BUCKETS_S))
+    for step in flow.steps:
+        if step.after is not None:
+            kind = WAITS[step.waits_for is not None]
+            found = took.get(step.name, nothing)
+            out.distribution("tieout_step_latency_seconds", found, flow.flow, step.name, kind)
 
 
 def _case_count(out: Measurement, flow: str, row: observed.Waiting, entity: str) -> None:

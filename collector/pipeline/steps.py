@@ -88,10 +88,7 @@ class FlowSteps:
         self._ends = {
             state: (frozenset(end.by), frozenset(end.until)) for state, end in flow.ends.items()
         }
-        self._types = frozenset().union(
-            *(types for step in self._steps for types in step[1:]),
-            *(types for sides in self._ends.values() for types in sides),
-        )
+        self._types = flow.event_types()
 
     def cases(self, happenings: Iterable[Happening], as_of: datetime) -> list[Case]:
         """Compute the cases in one transaction: one per anchor document."""

@@ -202,6 +202,13 @@ class Flow(Definition):
     ends: dict[Kind, EndState] = {}
     compare: list[Comparison] = []
 
+    def event_types(self) -> frozenset[str]:
+        """Return every event type that the flow names."""
+        return frozenset().union(
+            *((*s.done_by, *s.undone_by, *s.failed_by, *s.skip_when) for s in self.steps),
+            *((*end.by, *end.until) for end in self.ends.values()),
+        )
+
     @field_validator("steps")
     @classmethod
     def _order(cls, steps: list[Step]) -> list[Step]:

@@ -1,13 +1,13 @@
 """What monitoring asks of the store: the figures behind the metrics, and finished cases for traces."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from collector.store.ingest import Connection
-from collector.telemetry.metrics import RUN_BUCKETS_S, Histogram
+from collector.telemetry.metrics import RUN_BUCKETS_S, STEP_BUCKETS_S, Histogram, histogram
 from collector.telemetry.traces import Case, Sent, Step
 
 SUMMARY_MS_MAX = 60_000
@@ -39,31 +39,53 @@ FROM tieout.control_run WHERE verdict NOT IN ('ERROR', 'SKIPPED') ORDER BY contr
 """
 
 _DURATIONS = """
-SELECT r.control, count(*) AS n, sum(r.took)::float8 AS total,
-       (SELECT array_agg(n ORDER BY bound) FROM (
-            SELECT b.bound, count(*) FILTER (WHERE x.took <= b.bound) AS n
-            FROM unnest($1::float8[]) b(bound) CROSS JOIN unnest(array_agg(r.took)) x(took)
-            GROUP BY b.bound) c) AS under
+SELECT control, (SELECT count(*) FROM unnest($1::float8[]) b WHERE b < took) AS exceeded,
+       count(*) AS n, sum(took) AS total
 FROM (SELECT control, greatest(extract(epoch FROM finished_at - started_at), 0)::float8 AS took
-      FROM tieout.control_run) r GROUP BY r.control
+      FROM tieout.control_run) r GROUP BY 1, 2
 """
 
 # Where each open case waits: at its first step that is neither done nor needless. A case without one
-# is over, as is one in an end state.
+# is over, as is one in an end state. And how long the steps took that are done, in rows with `exceeded`:
+# both in one query, since the steps are what costs.
 _SUMMARY = """
 WITH steps AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
 cases AS (
     SELECT anchor, max(entity) AS entity, max(state) AS state,
            min(ordinal) FILTER (WHERE done_at IS NULL AND NOT skipped) AS waits_at,
            min(done_at) AS begun_at
-    FROM steps GROUP BY anchor)
+    FROM steps GROUP BY anchor),
+done AS (
+    SELECT step, greatest(extract(epoch FROM done_at - basis_at), 0)::float8 AS took
+    FROM steps WHERE done_at IS NOT NULL AND basis_at IS NOT NULL)
 SELECT coalesce(c.entity, '') AS entity,
        CASE WHEN c.state <> 'open' THEN c.state WHEN s.step IS NULL THEN 'completed' END AS outcome,
-       CASE WHEN c.state = 'open' THEN s.step END AS step, count(*) AS cases,
+       CASE WHEN c.state = 'open' THEN s.step END AS step, count(*) AS n,
        extract(epoch FROM $2 - min(coalesce(s.basis_at, c.begun_at, (
-           SELECT min(t.first_at) FROM tieout.step t WHERE t.document = c.anchor))))::float8 AS oldest_s
+           SELECT min(t.first_at) FROM tieout.step t WHERE t.document = c.anchor))))::float8 AS seconds,
+       NULL::bigint AS exceeded
 FROM cases c LEFT JOIN steps s ON s.anchor = c.anchor AND s.ordinal = c.waits_at
 GROUP BY 1, 2, 3
+UNION ALL
+SELECT '', NULL, step, count(*), sum(took), exceeded
+FROM (SELECT step, took, (SELECT count(*) FROM unnest($4::float8[]) b WHERE b < took) AS exceeded
+      FROM done) d GROUP BY step, exceeded
+"""
+
+# $1 event types and $2, beside each, the anchor of a flow that names it. Counted from the maintained
+# steps of documents, not from the events.
+_ORPHANS = """
+WITH named AS (SELECT * FROM unnest($1::text[], $2::text[]) n(type, anchor)),
+member AS MATERIALIZED (
+    SELECT document, component, kind
+    FROM tieout.membership((SELECT coalesce(max(seq), 0) FROM tieout.commit_log))),
+anchored AS MATERIALIZED (
+    SELECT DISTINCT m.component, n.type FROM member m JOIN named n ON n.anchor = m.kind)
+SELECT s.type, sum(s.n)::bigint AS events
+FROM tieout.step s JOIN member m ON m.document = s.document
+WHERE s.type = ANY ($1)
+  AND NOT EXISTS (SELECT FROM anchored a WHERE a.component = m.component AND a.type = s.type)
+GROUP BY s.type
 """
 
 _OPEN = """
@@ -123,6 +145,13 @@ class Waiting(msgspec.Struct, frozen=True):
     oldest_s: float
 
 
+class Summary(msgspec.Struct, frozen=True):
+    """A flow at a time: where its cases are, and how long steps took in seconds, by step."""
+
+    waiting: list[Waiting]
+    latency: dict[str, Histogram]
+
+
 async def records(conn: Connection) -> dict[tuple[str, str], dict[str, int]]:
     """Count records by what became of them, by (source, stream)."""
     return {
@@ -145,16 +174,39 @@ async def evaluated(conn: Connection) -> dict[str, tuple[int, int]]:
 
 async def durations(conn: Connection) -> dict[str, Histogram]:
     """Return how long runs took, in seconds, by control."""
-    found = await conn.fetch(_DURATIONS, list(RUN_BUCKETS_S))
-    return {r["control"]: Histogram(tuple(r["under"]), r["n"], r["total"]) for r in found}
+    rows = await conn.fetch(_DURATIONS, list(RUN_BUCKETS_S))
+    return _histograms([tuple(row) for row in rows], RUN_BUCKETS_S)
 
 
-async def waiting(
-    conn: Connection, flow: str, as_of: datetime, as_known: datetime
-) -> list[Waiting]:
-    """Count a flow's cases by entity and by where they wait or how they ended. May take seconds."""
-    found = await conn.fetch(_SUMMARY, flow, as_of, as_known, timeout=SUMMARY_MS_MAX / 1000)
-    return [Waiting(**r) for r in found]
+async def summary(conn: Connection, flow: str, as_of: datetime, as_known: datetime) -> Summary:
+    """Sum up a flow: its cases by entity and state, and how long its steps took. May take seconds."""
+    found = await conn.fetch(
+        _SUMMARY, flow, as_of, as_known, list(STEP_BUCKETS_S), timeout=SUMMARY_MS_MAX / 1000
+    )
+    took = [
+        (step, exceeded, n, seconds)
+        for _, _, step, n, seconds, exceeded in found
+        if exceeded is not None
+    ]
+    waiting = [Waiting(*row[:5]) for row in found if row["exceeded"] is None]
+    return Summary(waiting, _histograms(took, STEP_BUCKETS_S))
+
+
+async def orphans(conn: Connection, named: Sequence[tuple[str, str]]) -> dict[str, int]:
+    """Count events by type whose transaction holds no anchor: `named` is (event type, anchor's kind)."""
+    types, anchors = zip(*named, strict=True) if named else ((), ())
+    found = await conn.fetch(_ORPHANS, types, anchors, timeout=SUMMARY_MS_MAX / 1000)
+    return {row["type"]: row["events"] for row in found}
+
+
+def _histograms(
+    found: Iterable[tuple[str, int, int, float]], bounds: Sequence[float]
+) -> dict[str, Histogram]:
+    """Fold rows of (name, bounds exceeded, how many, their sum) into a distribution by name."""
+    by_name: dict[str, list[tuple[int, int, float]]] = {}
+    for name, exceeded, n, total in found:
+        by_name.setdefault(name, []).append((exceeded, n, total))
+    return {name: histogram(counts, len(bounds)) for name, counts in by_name.items()}
 
 
 async def open_exceptions(

@@ -6,6 +6,7 @@ PostgreSQL is the record: every value is measured from the store, so a restart l
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -30,6 +31,12 @@ VERDICTS = ("pass", "warn", "fail", "incomplete", "error", "skipped")
 AGE_BUCKETS_DAYS = (("0-1", 2), ("2-7", 8), ("8-30", 31), (">30", None))
 """Name of an age bucket, and the number of days at which it is over."""
 RUN_BUCKETS_S = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0)
+STEP_BUCKETS_S = (
+    *(1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0),
+    *(86_400.0 * days for days in (1, 3, 7, 14, 30)),
+)
+WAITS = ("system", "waiting")
+"""What a step's time is: a system's work, or waiting for a person."""
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -38,6 +45,7 @@ class Metric(NamedTuple):
     """One metric: its name, what it counts in which unit, for people, and its labels.
 
     `falls` marks a counter of states rather than facts, which a corrected fact can make smaller.
+    `buckets` are a histogram's bounds.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Metric(NamedTuple):
     help: str
     labels: tuple[str, ...]
     falls: bool = False
+    buckets: tuple[float, ...] = ()
 
 
 STREAM = ("source", "stream")
@@ -103,6 +112,22 @@ CATALOGUE = (
         STEP,
     ),
     Metric(
+        "tieout_step_latency_seconds",
+        "histogram",
+        "seconds",
+        "From the step before to the step, of steps that are done, as known now; 0 where it came first.",
+        ("flow", "step", "kind"),
+        falls=True,
+        buckets=STEP_BUCKETS_S,
+    ),
+    Metric(
+        "tieout_orphan_events",
+        "gauge",
+        "events",
+        "Events that a flow names whose transaction holds no anchor of any such flow.",
+        ("type",),
+    ),
+    Metric(
         "tieout_transactions_completed_total",
         "counter",
         "transactions",
@@ -158,6 +183,7 @@ CATALOGUE = (
         "seconds",
         "How long runs of a control took.",
         ("control",),
+        buckets=RUN_BUCKETS_S,
     ),
     Metric(
         "tieout_exceptions_open",
@@ -174,11 +200,22 @@ Labels = tuple[str, ...]
 
 
 class Histogram(NamedTuple):
-    """A distribution: how many lay at or under each bound of RUN_BUCKETS_S, in all, and their sum."""
+    """A distribution: how many lay at or under each bound of the metric, in all, and their sum."""
 
     under: tuple[int, ...]
-    runs: int
+    n: int
     total: float
+
+
+def histogram(found: Iterable[tuple[int, int, float]], bounds: int) -> Histogram:
+    """Fold (how many bounds were exceeded, how many times, their sum) over a number of bounds."""
+    between = [0] * (bounds + 1)
+    total = 0.0
+    for exceeded, n, amount in found:
+        between[exceeded] += n
+        total += amount
+    under = tuple(accumulate(between))
+    return Histogram(under[:-1], under[-1], total)
 
 
 class Measurement:
@@ -252,7 +289,7 @@ class _Measured(Collector):
     def _histogram(self, metric: Metric) -> Family:
         family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
         for labels, found in sorted(self._measurement.histograms[metric.name].items()):
-            bounds = [str(bound) for bound in RUN_BUCKETS_S]
-            buckets = [*zip(bounds, found.under, strict=True), ("+Inf", found.runs)]
+            bounds = [str(bound) for bound in metric.buckets]
+            buckets = [*zip(bounds, found.under, strict=True), ("+Inf", found.n)]
             family.add_metric(labels, buckets=buckets, sum_value=found.total)
         return family

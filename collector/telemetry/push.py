@@ -21,7 +21,7 @@ from opentelemetry.sdk.metrics.export import Metric as MetricData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from collector.telemetry.metrics import CATALOGUE, RUN_BUCKETS_S, Measurement, Metric
+from collector.telemetry.metrics import CATALOGUE, Measurement, Metric
 
 TIMEOUT_S = 10.0
 """How long one push may take, its retries included; the next one holds everything again."""
@@ -75,15 +75,15 @@ def _distributions(
 ) -> Iterator[HistogramDataPoint]:
     """Turn counts at or under each bound into counts between bounds."""
     for labels, found in sorted(measurement.histograms[metric.name].items()):
-        edges = (0, *found.under, found.runs)
+        edges = (0, *found.under, found.n)
         yield HistogramDataPoint(
             dict(zip(metric.labels, labels, strict=True)),
             _UNKNOWN_START,
             at_ns,
-            found.runs,
+            found.n,
             found.total,
             [after - before for before, after in pairwise(edges)],
-            RUN_BUCKETS_S,
+            metric.buckets,
             min=None,  # type: ignore[arg-type]  # optional in the protocol, and not known
             max=None,  # type: ignore[arg-type]  # likewise
         )

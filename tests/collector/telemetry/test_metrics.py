@@ -145,6 +145,55 @@ async def test_transactions_are_counted_where_they_wait_or_how_they_ended(
     assert ended == {"completed": 3, "rejected": 1}
 
 
+async def test_the_time_from_step_to_step_is_told_with_zeros_for_steps_that_never_happened(
+    filled: tuple[Store, Configuration],
+) -> None:
+    text = render(await measure(*filled, NOW))
+    days = {invoice: {} for invoice, _, _ in shop.INVOICES}  # type: dict[str, dict[str, float]]
+    for invoice, what, day in (*shop.INVOICES, *shop.PAYMENTS):
+        days[invoice][what] = day
+    name, bounds = "tieout_step_latency_seconds", (1, 10, 60, 600, 3600, 21600)
+    for step, before, kind in (("approved", "received", "waiting"), ("paid", "approved", "system")):
+        took = [d[step] - d[before] for d in days.values() if {step, before} <= d.keys()]
+        assert len(took) > 1
+        labels = {"flow": "invoices", "step": step, "kind": kind}
+        assert value(text, f"{name}_count", **labels) == len(took)
+        assert value(text, f"{name}_sum", **labels) == sum(took) * 86_400
+        for bound in bounds:
+            assert value(text, f"{name}_bucket", **labels, le=str(float(bound))) == 0
+        for limit in (1, 3, 7, 14, 30):
+            under = sum(t <= limit for t in took)
+            assert value(text, f"{name}_bucket", **labels, le=str(limit * 86_400.0)) == under
+    nothing = render(await measure(*filled, shop.START))
+    labels = {"flow": "invoices", "step": "paid", "kind": "system"}
+    assert value(nothing, f"{name}_count", **labels) == 0
+
+
+async def test_events_of_no_case_are_orphans_by_type_and_zero_is_said(
+    filled: tuple[Store, Configuration], tmp_path: Path
+) -> None:
+    name = "tieout_orphan_events"
+    text = render(await measure(*filled, NOW))
+    types = {s.labels["type"]: s.value for s in samples(text) if s.name == name}
+    named = {"received", "approved", "paid", "failed", "rejected"}
+    assert types == {f"invoice.{verb}": 0 for verb in named}
+    store, _ = filled
+    flow = tmp_path / "flow.yaml"
+    flow.write_text(flow.read_text().replace("anchor: invoice", "anchor: person"))
+    configuration, _ = await collect(store, tmp_path / "tieout.yaml", at(NOW))
+    text = render(await measure(store, configuration, NOW))
+    seen = [what for _, what, _ in (*shop.INVOICES, *shop.PAYMENTS)]
+    for verb in named:
+        assert value(text, name, type=f"invoice.{verb}") == seen.count(verb)
+    other = shop.FLOW.replace("flow: invoices", "flow: again")  # a flow that has their anchor
+    (tmp_path / "again.yaml").write_text(other)
+    path = tmp_path / "tieout.yaml"
+    path.write_text(path.read_text().replace("[flow.yaml]", "[flow.yaml, again.yaml]"))
+    configuration, _ = await collect(store, path, at(NOW))
+    text = render(await measure(store, configuration, NOW))
+    assert value(text, name, type="invoice.received") == 0
+
+
 async def test_exceptions_stay_when_a_later_run_ends_in_an_error_and_their_age_counts_from_the_first(
     filled: tuple[Store, Configuration],
 ) -> None:
@@ -252,10 +301,10 @@ async def test_a_summary_that_fails_leaves_the_last_one_and_its_age_grows(
     meter = Meter(store, configuration, lambda: times[-1])
     await meter.measure()
 
-    async def fails(*_: object) -> list[observed.Waiting]:
+    async def fails(*_: object) -> observed.Summary:
         raise TimeoutError
 
-    monkeypatch.setattr(observed, "waiting", fails)
+    monkeypatch.setattr(observed, "summary", fails)
     text = ""
     for minutes in (2, 4):
         times.append(NOW + timedelta(minutes=minutes))
