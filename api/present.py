@@ -115,6 +115,7 @@ def stream_document(stream: tuple[str, str], covered: Coverage) -> Document:
         "watermark": covered.watermark,
         "declared": covered.declared_records,
         "declared_by": covered.declared_by or None,
+        "stated": _stated(held),
         "read": held.read if held else 0,
         "accepted": held.accepted if held else 0,
         "duplicate": held.duplicate if held else 0,
@@ -128,6 +129,13 @@ def stream_document(stream: tuple[str, str], covered: Coverage) -> Document:
         "hash_total": held.hash_total if held else "0",
         "last_read": held.last_read if held else None,
     }
+
+
+def _stated(held: Totals | None) -> int | None:
+    """Return how many records the source itself states; null unless it states each part's."""
+    if held is None or not held.parts or held.trailers.parts != held.parts:
+        return None
+    return held.trailers.records
 
 
 def _unread(held: Totals | None) -> int | None:

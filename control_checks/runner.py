@@ -22,12 +22,16 @@ from collector.pipeline.completeness import Coverage, Gap, coverage
 from collector.settings.definitions import Control, Flow
 from collector.settings.load import Configuration, produced
 from collector.settings.parameters import needed_steps
-from collector.store import totals
+from collector.store import quarantine, totals
 from collector.store.runs import record
 from collector.store.session import Store
 from control_checks.contract import Check, Item, Telling
 
 _SOURCE = Path(__file__).read_text(encoding="utf-8")
+
+ACCEPTED = "ACCEPTED_UNREAD"
+"""Why an accepted record of the quarantine is excluded."""
+ACCEPTED_LISTED_MAX = 20
 
 VERDICT_WORDS = {
     "PASS": "No exceptions",
@@ -159,6 +163,7 @@ class Engine:
         parameters = check.parameters.model_validate(control.parameters)
         population = Population()
         gaps: dict[tuple[str, str], Gap] = {}
+        seen: frozenset[tuple[str, str]] = frozenset()
         for flow_id in control.flows:
             judge = _Judge(self.configuration, self.configuration.flow(flow_id), control, covered)
             concerned = judge.streams(needed_steps(parameters))
@@ -177,6 +182,8 @@ class Engine:
                 )
             for row in rows:
                 self._judge(run, population, judge, check, msgspec.convert(_plain(row), Item))
+            seen |= concerned
+        await self._exclude_accepted(run, population, seen, covered)
         run.population = msgspec.to_builtins(population)
         run.gaps = msgspec.to_builtins(list(gaps.values()))
         run.complete = not gaps
@@ -186,6 +193,32 @@ class Engine:
             run.verdict = "INCOMPLETE"
         else:
             run.verdict = "PASS"
+
+    async def _exclude_accepted(
+        self,
+        run: Run,
+        population: Population,
+        streams: frozenset[tuple[str, str]],
+        covered: dict[tuple[str, str], Coverage],
+    ) -> None:
+        """Count the quarantined records that were accepted under EXCLUDED, and say why they were.
+
+        Nobody knows their amounts, nor which items they would have been.
+        """
+        totals_ = [covered[s].totals for s in streams if s in covered]
+        waived = sum(held.waived for held in totals_ if held is not None)
+        if not waived:
+            return
+        population.in_scope += waived
+        population.excluded[ACCEPTED] += waived
+        async with self.store.connect() as conn:
+            listed = await quarantine.accepted(conn, streams, run.as_known, ACCEPTED_LISTED_MAX)
+        run.notes += [
+            f"excluded: record {a.position} of {a.part} ({a.source}/{a.stream}), accepted by {a.actor}: {a.reason}"
+            for a in listed
+        ]
+        if waived > len(listed):
+            run.notes.append(f"excluded: {waived - len(listed):,} more accepted records")
 
     def _judge(
         self, run: Run, population: Population, judge: "_Judge", check: Check, item: Item

@@ -2,7 +2,8 @@
 
 Grades (`core.md` 16): A proved by something independent of the extract, B stated by the source's own
 interface, C declared by a named person, D nobody says anything. A file proves nothing after its last
-record unless somebody says up to when it is complete.
+record unless somebody says up to when it is complete: totals that the source states of every part, and
+that agree with what was read, lift the grade of a declaration, and reach no further than it.
 """
 
 from datetime import datetime
@@ -17,7 +18,7 @@ from collector.store.totals import Totals
 class Gap(msgspec.Struct, frozen=True):
     """Something that we know we did not see. `records` is None where nobody knows how many.
 
-    `what` is UNREAD, SURPLUS, BROKEN, QUARANTINED, NOT_COVERED, UNDECLARED or NEVER_READ.
+    `what` is UNREAD, SURPLUS, DIFFERS, BROKEN, QUARANTINED, NOT_COVERED, UNDECLARED or NEVER_READ.
     """
 
     stream: str
@@ -93,7 +94,7 @@ def coverage(
 
 
 def _of_stream(name: str, declared: dict[str, Any] | None, totals: Totals | None) -> Coverage:
-    grade = "C" if declared else "D"
+    grade = _grade(totals) if declared else "D"
     start, end = map(datetime.fromisoformat, declared["covers"]) if declared else (None, None)
     records = declared["records"] if declared else None
     return Coverage(
@@ -108,6 +109,14 @@ def _of_stream(name: str, declared: dict[str, Any] | None, totals: Totals | None
     )
 
 
+def _grade(totals: Totals | None) -> str:
+    """Return the grade of what a person declares and the source's own totals may prove."""
+    if totals is None or not totals.parts:
+        return "C"
+    stated = totals.trailers
+    return stated.grade if stated.parts == totals.parts and not stated.differing else "C"
+
+
 def _gaps(name: str, grade: str, declared: int | None, totals: Totals | None) -> list[Gap]:
     if totals is None or totals.parts == 0:
         return [Gap(name, "NEVER_READ", declared, grade, f"{name} was never read to its end.")]
@@ -120,6 +129,10 @@ def _gaps(name: str, grade: str, declared: int | None, totals: Totals | None) ->
             broken.remark or f"{broken.part} was not read whole.",
         )
         for broken in totals.broken
+    ]
+    gaps += [
+        Gap(name, "DIFFERS", part.records, grade, part.sentence)
+        for part in totals.trailers.differing
     ]
     if totals.quarantined:
         gaps.append(

@@ -1,7 +1,8 @@
 """Records that could not be taken: kept, explained, replayed or accepted."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -141,6 +142,35 @@ async def entries(
     """List quarantined records, oldest first: the open ones, or all."""
     found = await conn.fetch(_LIST, resolved, source, after, limit)
     return [Entry(**dict(row)) for row in found]
+
+
+_ACCEPTED = """
+SELECT s.source, s.stream, q.part_name AS part, q.position, r.reason, r.actor
+FROM tieout.quarantine_resolution r
+JOIN tieout.quarantine q ON q.id = r.quarantine
+JOIN tieout.stream s ON s.id = q.stream
+WHERE r.kind = 'accepted' AND r.seq <= read.seq_at($1) AND s.source || '/' || s.stream = ANY ($2)
+ORDER BY q.id LIMIT $3
+"""
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """A record that somebody accepted as it is: where it stands, why, and who said so."""
+
+    source: str
+    stream: str
+    part: str
+    position: int
+    reason: str
+    actor: str
+
+
+async def accepted(
+    conn: Connection, streams: Iterable[tuple[str, str]], as_known: datetime, limit: int
+) -> list[Accepted]:
+    """List the accepted records of streams, as known at a time, the oldest first."""
+    names = [f"{source}/{stream}" for source, stream in streams]
+    return [Accepted(**row) for row in await conn.fetch(_ACCEPTED, as_known, names, limit)]
 
 
 async def body(conn: Connection, number: int) -> tuple[bytes, str | None]:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from collector.store.ingest import Connection
+from collector.store.trailers import Trailers, trailers
 
 _TOTALS = """
 WITH k AS (SELECT read.seq_at($1) AS seq),
@@ -62,7 +63,7 @@ class Totals(msgspec.Struct, frozen=True):
     """Our side's control totals of a stream. Counts are records; `amounts` minor units by currency.
 
     `quarantined` lie open; `waived` were accepted as they are. `hash_total` is the sum of the 128-bit
-    hashes of the accepted events' keys, modulo 2^128.
+    hashes of the accepted events' keys, modulo 2^128. `trailers` is the source's side.
     """
 
     source: str
@@ -79,6 +80,7 @@ class Totals(msgspec.Struct, frozen=True):
     amounts: dict[str, int]
     hash_total: str
     last_read: datetime | None
+    trailers: Trailers = Trailers()
 
     @property
     def known(self) -> int:
@@ -89,11 +91,13 @@ class Totals(msgspec.Struct, frozen=True):
 async def totals(conn: Connection, as_known: datetime) -> dict[tuple[str, str], Totals]:
     """Return the control totals by (source, stream)."""
     out = {}
+    stated = await trailers(conn, as_known)
     for row in await conn.fetch(_TOTALS, as_known):
         fields: dict[str, Any] = dict(row)
         fields["broken"] = msgspec.json.decode(fields["broken"], type=list[Broken])
         fields["amounts"] = {c: int(a) for c, a in msgspec.json.decode(fields["amounts"]).items()}
-        out[fields["source"], fields["stream"]] = Totals(**fields)
+        stream = fields["source"], fields["stream"]
+        out[stream] = Totals(**fields, trailers=stated.get(stream, Trailers()))
     return out
 
 

@@ -74,6 +74,30 @@ def test_one_is_accepted_for_a_reason_and_once(kept_out: Desk) -> None:
     assert kept_out("quarantine list").out.strip().endswith("Nothing is quarantined.")
 
 
+def test_an_accepted_record_is_excluded_from_the_controls_that_need_its_stream(
+    kept_out: Desk,
+) -> None:
+    unknown, broken = kept_out.shown("quarantine list", "quarantine-list")["records"]
+    line = f"control run stuck_transaction --as-of {STATUS_TIME}"
+    before = kept_out.shown(line, "control-run", 4)
+    assert before["population"]["excluded"] == {}
+    for record, reason in ((broken, "cut off at the vendor"), (unknown, "a test record")):
+        assert kept_out(f"quarantine accept {record['id']} --reason '{reason}'").code == 0
+    after = kept_out.shown(line, "control-run", 3)
+    population = after["population"]
+    assert population["excluded"] == {"ACCEPTED_UNREAD": 2}
+    assert population["in_scope"] == before["population"]["in_scope"] + 2
+    classes = [population[name] for name in ("ok", "pending", "exceptions")]
+    assert population["in_scope"] == sum(classes) + 2 + sum(population["unevaluable"].values())
+    first, second = (note for note in after["notes"] if note.startswith("excluded: "))
+    assert first.startswith("excluded: record 8 of in/orders.jsonl (shop/orders), accepted by ")
+    assert first.endswith(": a test record")
+    assert "record 9 " in second
+    assert second.endswith(": cut off at the vendor")
+    as_it_was = kept_out.shown(f"{line} --as-known {before['as_known']}", "control-run", 4)
+    assert as_it_was["population"]["excluded"] == {}
+
+
 @pytest.mark.parametrize("line", ["show 99", "accept 99 --reason none", "replay 99"])
 def test_one_that_is_not_there_is_said(desk: Desk, line: str) -> None:
     answer = desk(f"quarantine {line}")

@@ -7,6 +7,7 @@ import pytest
 
 from collector.pipeline.completeness import Coverage, coverage
 from collector.store.totals import Broken, Totals
+from collector.store.trailers import Trailers
 
 
 def at(day: int) -> datetime:
@@ -77,6 +78,15 @@ def test_a_declaration_reaches_from_its_first_to_its_last_instant_and_no_further
     assert whats(whole, 20, since=2) == []
     assert whats(whole, 21) == [("NOT_COVERED", None)]
     assert whats(whole, 20, since=1) == [("NOT_COVERED", None)]
+
+
+def test_what_the_source_states_lifts_a_declaration_and_stands_alone_for_nothing() -> None:
+    proved = held(trailers=Trailers(1, "A", 10))
+    assert covered(proved).grade == "A"
+    assert covered(proved).gaps_at(at(20), "A") == []
+    assert whats(covered(proved), 21) == [("NOT_COVERED", None)]
+    assert covered(proved, declared=False).grade == "D"
+    assert covered(held(parts=2, trailers=Trailers(1, "A", 10))).grade == "C"
 
 
 def test_where_nobody_declares_anything_nothing_is_complete() -> None:
