@@ -34,7 +34,11 @@ class Happening(msgspec.Struct, frozen=True, gc=False):
 
 
 class StepState(msgspec.Struct, frozen=True):
-    """One step of one case: PENDING, DONE, LATE, MISSING, FAILED, SKIPPED or UNEVALUABLE."""
+    """One step of one case: PENDING, DONE, LATE, MISSING, FAILED, SKIPPED or UNEVALUABLE.
+
+    The amount is the sum of what did it; the claimed one where it is not done or carries none; None
+    where it was done in several currencies.
+    """
 
     name: str
     title: str
@@ -64,6 +68,7 @@ class _Mark(NamedTuple):
     failed: Happening | None
     amount_minor: int | None
     currency: str | None
+    several_currencies: bool
     skipped: bool
 
 
@@ -138,7 +143,8 @@ class FlowSteps:
                 if unevaluable
                 else _status(mark, due, as_of, ended=ended is not None, ready=ready)
             )
-            money = mark if mark.amount_minor is not None or claimed is None else claimed
+            unsaid = mark.amount_minor is None and not mark.several_currencies
+            money = claimed if unsaid and claimed is not None else mark
             states.append(
                 StepState(
                     step.name,
@@ -209,7 +215,8 @@ def _mark(step: _Step, documents: Iterable[Sequence[Happening]]) -> _Mark:
         min((e.occurred_at for e in done), default=None),
         failed,
         sum(amounts) if single and amounts else None,
-        currencies.pop() if single else None,
+        next(iter(currencies)) if single else None,
+        len(currencies) > 1,
         skipped,
     )
 

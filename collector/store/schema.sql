@@ -482,7 +482,8 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                  CASE
                      WHEN (count(DISTINCT m.currency) FILTER (WHERE m.done) = 1) THEN min(m.currency) FILTER (WHERE m.done)
                      ELSE NULL::text
-                 END AS currency
+                 END AS currency,
+             (count(DISTINCT m.currency) FILTER (WHERE m.done) > 1) AS several_currencies
             FROM ((anchor a
               CROSS JOIN configuration)
               JOIN mark m ON (((m.component = a.component) AND ((m.document = a.document) OR (m.kind <> (configuration.flow ->> 'anchor'::text))))))
@@ -519,6 +520,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                      ELSE NULL::jsonb
                  END AS failed,
              COALESCE(s.skipped, false) AS skipped,
+             COALESCE(s.several_currencies, false) AS several_currencies,
              s.amount_minor,
              s.currency,
              ( SELECT max(definition.ordinal) AS max
@@ -548,6 +550,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              p.undone_at,
              p.failed,
              p.skipped,
+             p.several_currencies,
              p.amount_minor,
              p.currency,
              p.last_ordinal,
@@ -608,8 +611,14 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
      ((t.failed ->> 'at'::text))::timestamp with time zone AS timestamptz,
      (t.failed ->> 'type'::text),
      (t.failed ->> 'message'::text),
-     COALESCE(t.amount_minor, t.claimed_minor) AS "coalesce",
-     COALESCE(t.currency, t.claimed_currency) AS "coalesce",
+         CASE
+             WHEN (NOT t.several_currencies) THEN COALESCE(t.amount_minor, t.claimed_minor)
+             ELSE NULL::bigint
+         END AS "case",
+         CASE
+             WHEN (NOT t.several_currencies) THEN COALESCE(t.currency, t.claimed_currency)
+             ELSE NULL::text
+         END AS "case",
      t.claimed_minor,
      t.claimed_currency,
      t.skipped

@@ -21,7 +21,7 @@ sources:
     streams:
       steps:
         read: {path: steps.jsonl, format: jsonl}
-        complete: {covers: [2026-01-01T00:00:00Z, 2026-02-20T00:00:00Z], records: 11, by: a test}
+        complete: {covers: [2026-01-01T00:00:00Z, 2026-02-20T00:00:00Z], records: 14, by: a test}
         mapping:
           key: id
           document: {type: claim, number: claim}
@@ -49,6 +49,7 @@ CLAIMS = {  # approved amount, payments
     "C-TWICE": ("100.00 EUR", ["40.00 EUR", "60.00 EUR"]),
     "C-PART": ("100.00 EUR", ["40.00 EUR"]),
     "C-YEN": ("100.00 EUR", ["16000 JPY"]),
+    "C-MIXED": ("100.00 EUR", ["60.00 EUR", "6400 JPY"]),
     "C-SILENT": ("", ["5.00 EUR"]),
 }
 
@@ -68,7 +69,7 @@ async def run(database: Database, folder: Path, checks: dict[str, Check]) -> Run
     (folder / "steps.jsonl").write_text("\n".join(records) + "\n", encoding="utf-8")
     store = DatabaseStore(database)
     configuration, (tally,) = await collect(store, folder / "tieout.yaml", at(NOW))
-    assert (tally.accepted, tally.quarantined) == (11, 0)
+    assert (tally.accepted, tally.quarantined) == (14, 0)
     engine = Engine(configuration, store, checks, at(NOW))
     status_time = datetime(2026, 2, 15, tzinfo=UTC)
     return await engine.run("approved_not_paid", status_time, None, trigger="command", actor="test")
@@ -80,7 +81,7 @@ async def test_payments_are_summed_and_never_netted_across_currencies(
     found = await run(database, tmp_path, CHECKS)
     assert (found.verdict, found.error) == ("FAIL", None)
     assert found.population["ok"] == 3  # whole, in two payments, and one that claimed no amount
-    assert found.population["unevaluable"] == {"OTHER_CURRENCY": 1}
+    assert found.population["unevaluable"] == {"OTHER_CURRENCY": 2}  # yen, and yen beside euros
     (part,) = found.exceptions
     assert (part.number, part.reason, part.difference_minor) == ("C-PART", "PARTLY_PAID", -6000)
     assert part.sentence == (

@@ -144,6 +144,8 @@ END;
 
 -- The state of every step of every case of a flow at T, as known at K: computed, never stored.
 -- `p_rules` lets a control lay its own due times over the flow's: {step: {"after": ..., "due": ...}}.
+-- A step's amount is the sum of what did it; the claimed amount where it is not done or carries none;
+-- and unknown (NULL, with currency NULL) where it was done in several currencies.
 -- One row per anchor document and step. `anchors` > 1: the transaction holds several anchor documents,
 -- and unless the flow declares that, nothing can be said of it (status UNEVALUABLE).
 CREATE FUNCTION read.steps(p_flow text, p_as_of timestamptz, p_as_known timestamptz,
@@ -231,7 +233,8 @@ case_step AS MATERIALIZED (
            CASE WHEN count(DISTINCT m.currency) FILTER (WHERE m.done) = 1
                 THEN sum(m.amount_minor) FILTER (WHERE m.done) END::bigint AS amount_minor,
            CASE WHEN count(DISTINCT m.currency) FILTER (WHERE m.done) = 1
-                THEN min(m.currency) FILTER (WHERE m.done) END AS currency
+                THEN min(m.currency) FILTER (WHERE m.done) END AS currency,
+           count(DISTINCT m.currency) FILTER (WHERE m.done) > 1 AS several_currencies
     FROM anchor a CROSS JOIN configuration
     JOIN mark m ON m.component = a.component
                AND (m.document = a.document OR m.kind <> flow ->> 'anchor')
@@ -247,7 +250,8 @@ placed AS MATERIALIZED (
            s.undone_at,
            CASE WHEN NOT s.done AND (s.failed ->> 'at')::timestamptz > coalesce(s.tried_at, '-infinity')
                 THEN s.failed END AS failed,
-           coalesce(s.skipped, false) AS skipped, s.amount_minor, s.currency,
+           coalesce(s.skipped, false) AS skipped, coalesce(s.several_currencies, false) AS several_currencies,
+           s.amount_minor, s.currency,
            (SELECT max(ordinal) FROM definition) AS last_ordinal
     FROM anchor a CROSS JOIN definition d
     LEFT JOIN case_step s ON s.document = a.document AND s.ordinal = d.ordinal
@@ -277,7 +281,8 @@ SELECT t.component, h.transaction_id, t.anchor, d.content_id,
        t.basis_at, t.due_at, CASE WHEN t.done THEN t.done_at END,
        CASE WHEN NOT t.done THEN t.undone_at END, (t.failed ->> 'at')::timestamptz,
        t.failed ->> 'type', t.failed ->> 'message',
-       coalesce(t.amount_minor, t.claimed_minor), coalesce(t.currency, t.claimed_currency),
+       CASE WHEN NOT t.several_currencies THEN coalesce(t.amount_minor, t.claimed_minor) END,
+       CASE WHEN NOT t.several_currencies THEN coalesce(t.currency, t.claimed_currency) END,
        t.claimed_minor, t.claimed_currency, t.skipped
 FROM timed t CROSS JOIN configuration c
 JOIN handle h ON h.component = t.component

@@ -18,7 +18,8 @@ item AS (
 judged AS (
     SELECT i.*,
            coalesce(posted_status NOT IN ('DONE', 'LATE', 'SKIPPED'), false) AS not_posted,
-           coalesce(paid_at IS NOT NULL AND currency <> claimed_currency, false) AS foreign_paid,
+           paid_at IS NOT NULL AND claimed_currency IS NOT NULL  -- paid in several currencies it has none
+               AND currency IS DISTINCT FROM claimed_currency AS foreign_paid,
            paid_at IS NOT NULL AND coalesce(paid_minor >= claimed_minor, true) AS settled
     FROM item i)
 SELECT document_id AS subject, number, entity, claimed_minor AS amount_minor, claimed_currency AS currency,

@@ -222,5 +222,39 @@ async def test_sql_and_python_say_the_same_of_every_step(
     assert told == expected
 
 
+PAID: list[tuple[list[tuple[int | None, str]], tuple[int | None, str | None]]] = [
+    # payments of a claim of EUR 10.00; the amount and currency of the step `paid`
+    ([], (1000, "EUR")),
+    ([(400, "EUR")], (400, "EUR")),
+    ([(400, "EUR"), (600, "EUR")], (1000, "EUR")),
+    ([(900, "JPY")], (900, "JPY")),
+    ([(None, "EUR")], (1000, "EUR")),
+    ([(400, "EUR"), (900, "JPY")], (None, None)),
+    ([(400, "EUR"), (0, "JPY")], (None, None)),
+    ([(400, "EUR"), (None, "JPY")], (400, "EUR")),
+]
+
+
+async def test_a_step_done_in_several_currencies_has_no_amount(conn: asyncpg.Connection) -> None:
+    for payments, expected in PAID:
+        world = str(next(worlds))
+        facts = [Fact(0, 0, "submitted", 1, None, 1000, "EUR")]
+        facts += [Fact(0, 2 + n, "paid", 5, None, *money) for n, money in enumerate(payments)]
+        stream = await streams.register(conn, "test", "test", "test")
+        events = [event(world, f) for f in facts]
+        row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=len(events))
+        await commit(conn, Batch(row, events, prepare(events)), lambda _kind: 20, now)
+        found = await conn.fetchrow(
+            "SELECT amount_minor, currency FROM read.steps('flow', $1, 'infinity')"
+            " WHERE document_id = $2 AND step = 'paid'",
+            START + timedelta(hours=10),
+            _id(world, facts[0]),
+        )
+        assert tuple(found) == expected, payments
+        happenings = [happening(world, f) for f in facts]
+        (case,) = COMPILED.cases(happenings, START + timedelta(hours=10))
+        assert (case.steps[3].amount_minor, case.steps[3].currency) == expected, payments
+
+
 def _id(world: str, fact: Fact) -> UUID:
     return UUID(bytes=content_id(Name("report", world, f"{fact.case}-{fact.document}")))
