@@ -243,7 +243,7 @@ async def test_a_step_done_in_several_currencies_has_no_amount(conn: asyncpg.Con
         stream = await streams.register(conn, "test", "test", "test")
         events = [event(world, f) for f in facts]
         row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=len(events))
-        await commit(conn, Batch(row, events, prepare(events)), lambda _kind: 20, now)
+        await commit(conn, batch_of(row, events), lambda _kind: 20, now)
         found = await conn.fetchrow(
             "SELECT amount_minor, currency FROM read.steps('flow', $1, 'infinity')"
             " WHERE document_id = $2 AND step = 'paid'",

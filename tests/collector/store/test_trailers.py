@@ -11,9 +11,8 @@ import pytest
 from collector.clock import now
 from collector.model.event import Event
 from collector.model.reference import Name, digest
-from collector.pipeline.commit import Batch, commit
+from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.completeness import coverage
-from collector.pipeline.prepare import prepare
 from collector.store import ingest, streams, totals
 from collector.store.ingest import Connection
 from collector.store.trailers import Trailers
@@ -75,7 +74,7 @@ async def read(
         row = ingest.BatchRow(0, stream, part.id, chunk.part, "m", None, {"at": chunk.part})
         row.read, row.ignored = len(events) + chunk.ignored, chunk.ignored
         row.ending, row.stated = chunk.end, chunk.stated
-        await commit(conn, Batch(row, events, prepare(events)), lambda _: 20, now, careful=True)
+        await commit(conn, batch_of(row, events), lambda _: 20, now, careful=True)
     known = (await totals.totals(conn, LATER))["bank", "lines"]
     complete = {"covers": [AT.isoformat(), LATER.isoformat()], "records": None, "by": "Treasury"}
     configuration = {"sources": {"bank": {"streams": {"lines": {"complete": complete}}}}}
