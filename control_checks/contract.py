@@ -22,8 +22,9 @@ class Item(msgspec.Struct, frozen=True):
     """One item of a population, as a check's `query.sql` returns it.
 
     `finding` is `ok`, `pending`, `breach`, `excluded` or `unevaluable`, `reason` says why. A breach is
-    proven by `presence`, or rests on the `absence` of what the steps in `missing` should show; `due_at`
-    is the time up to which their streams must be complete. `details` is for the sentence.
+    proven by `presence`, or rests on the `absence` of what the steps in `missing` should show: from
+    `since_at` (None: nobody knows since when) to `due_at` their streams must be complete. `details` is
+    for the sentence.
     """
 
     subject: str
@@ -36,6 +37,7 @@ class Item(msgspec.Struct, frozen=True):
     proof: str
     missing: list[str]
     basis_at: datetime | None
+    since_at: datetime | None
     due_at: datetime | None
     expected: str
     actual: str

@@ -7,7 +7,7 @@ the verdict with `complete` beside it. A check only says what it found.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from control_checks.contract import Check, Item, Telling
 
 _SOURCE = Path(__file__).read_text(encoding="utf-8")
 
+EVER = datetime.min.replace(tzinfo=UTC)
 ACCEPTED = "ACCEPTED_UNREAD"
 """Why an accepted record of the quarantine is excluded."""
 ACCEPTED_LISTED_MAX = 20
@@ -228,7 +229,8 @@ class Engine:
             return
         if item.proof == "absence":
             until = min(item.due_at or run.as_of, run.as_of)
-            unseen = judge.gaps(judge.streams(tuple(item.missing)), until)
+            since = item.since_at or EVER
+            unseen = judge.gaps(judge.streams(tuple(item.missing)), until, since)
             if unseen:
                 population.add(msgspec.structs.replace(item, reason=unseen[0].what), "unevaluable")
                 return

@@ -1,6 +1,7 @@
 -- $1 flow, $2 T, $3 K, $4 parameters
 WITH p AS (SELECT $4::jsonb AS p),
 s AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
+ev AS MATERIALIZED (SELECT * FROM read.flow_events($1, $2, $3)),
 side AS MATERIALIZED (SELECT t.side, t.type FROM p CROSS JOIN read.step_type($1, $3) t WHERE t.step = p.p ->> 'approved'),
 committed AS MATERIALIZED (
     SELECT s.* FROM s, p WHERE s.step = p.p ->> 'commitment' AND s.done_at IS NOT NULL),
@@ -8,7 +9,7 @@ act AS MATERIALIZED (
     SELECT c.anchor, c.done_at AS committed_at, side.side, e.type, e.occurred_at, e.rank,
            e.body ->> 'actor' AS actor
     FROM committed c
-    JOIN read.flow_events($1, $2, $3) e ON e.document = c.anchor
+    JOIN ev e ON e.document = c.anchor
     JOIN side ON side.type = e.type),
 tested AS (
     SELECT a.anchor,
@@ -23,21 +24,28 @@ tested AS (
     FROM act a GROUP BY a.anchor),
 submitter AS (
     SELECT e.document AS anchor, (array_agg(e.body ->> 'actor' ORDER BY e.rank DESC))[1] AS person
-    FROM read.flow_events($1, $2, $3) e JOIN p ON p.p -> 'submitted' ? e.type GROUP BY e.document),
+    FROM ev e JOIN p ON p.p -> 'submitted' ? e.type GROUP BY e.document),
+begun AS MATERIALIZED (  -- no approval precedes the step that it comes after
+    SELECT e.component, min(e.occurred_at) AS at
+    FROM ev e WHERE e.type IN (
+        SELECT t.type FROM read.step_type($1, $3) t WHERE t.side = 'done_by' AND t.step = (
+            SELECT a.after_step FROM s a, p WHERE a.step = p.p ->> 'approved' LIMIT 1))
+    GROUP BY e.component),
 last_step AS (
     SELECT DISTINCT ON (e.document) e.document AS anchor, coalesce(e.body ->> 'status', e.type) AS last
-    FROM read.flow_events($1, $2, $3) e JOIN committed c ON c.anchor = e.document
+    FROM ev e JOIN committed c ON c.anchor = e.document
     WHERE e.occurred_at < c.done_at ORDER BY e.document, e.rank DESC),
 item AS (
     SELECT c.document_id, c.number, c.entity, c.amount_minor, c.currency, c.status, c.done_at, c.title,
            t.approved_at, t.approved_later_at, t.undone_at, t.undone_type, l.last,
+           coalesce(t.undone_at, CASE WHEN b.at <= c.done_at THEN b.at END) AS since_at,
            coalesce(t.approved > coalesce(t.undone, 0), false) AS effective,
            t.approved_later_at <= c.done_at + make_interval(mins => (p.p ->> 'grace_minutes')::int) AS in_grace,
            p.p -> 'sub_tests' ? 'self' AND t.approver = m.person AS self,
            p.p -> 'sub_tests' ? 'self' AND (t.approver IS NULL OR m.person IS NULL) AS nobody
     FROM committed c CROSS JOIN p
     LEFT JOIN tested t ON t.anchor = c.anchor LEFT JOIN submitter m ON m.anchor = c.anchor
-    LEFT JOIN last_step l ON l.anchor = c.anchor)
+    LEFT JOIN last_step l ON l.anchor = c.anchor LEFT JOIN begun b ON b.component = c.component)
 SELECT document_id AS subject, number, entity, amount_minor, currency,
        CASE WHEN status = 'UNEVALUABLE' THEN 'unevaluable'
             WHEN NOT effective AND NOT coalesce(in_grace, false) THEN 'breach'
@@ -55,7 +63,7 @@ SELECT document_id AS subject, number, entity, amount_minor, currency,
             WHEN nobody THEN 'PERSON_UNKNOWN'
             ELSE '' END AS reason,
        CASE WHEN self AND effective THEN 'presence' ELSE 'absence' END AS proof,
-       ARRAY[p.p ->> 'approved'] AS missing, done_at AS basis_at, done_at AS due_at,
+       ARRAY[p.p ->> 'approved'] AS missing, done_at AS basis_at, since_at, done_at AS due_at,
        'an effective final approval before the commitment' AS expected,
        CASE WHEN approved_later_at IS NOT NULL THEN 'approved later' WHEN approved_at IS NULL THEN 'none'
             WHEN NOT effective THEN 'undone before' ELSE 'approved by the submitter' END AS actual,

@@ -42,7 +42,7 @@ SELECT document_id AS subject, number, entity, claimed_minor AS amount_minor, cl
             WHEN failed_at IS NOT NULL THEN 'REJECTED_BY_BANK'
             WHEN not_posted THEN 'NOT_POSTED'
             ELSE 'NOT_IN_RUN' END AS reason,
-       'absence' AS proof, ARRAY[p.p ->> 'paid'] AS missing, approved_at AS basis_at, due_at,
+       'absence' AS proof, ARRAY[p.p ->> 'paid'] AS missing, approved_at AS basis_at, approved_at AS since_at, due_at,
        concat('paid', ' by ' || to_char(due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"')) AS expected,
        CASE WHEN paid_at IS NOT NULL THEN 'paid in part' WHEN undone_at IS NOT NULL THEN 'returned'
             ELSE 'not paid' END AS actual,

@@ -32,7 +32,7 @@ SELECT document_id AS subject, number, entity, claimed_minor AS amount_minor, cl
             WHEN undone_at IS NOT NULL THEN 'REVERSED_NOT_REPOSTED'
             WHEN sent_at IS NOT NULL THEN 'NO_DOCUMENT'
             ELSE 'NEVER_SENT' END AS reason,
-       'absence' AS proof, ARRAY[p.p ->> 'posted'] AS missing, approved_at AS basis_at, due_at,
+       'absence' AS proof, ARRAY[p.p ->> 'posted'] AS missing, approved_at AS basis_at, approved_at AS since_at, due_at,
        concat('posted', ' by ' || to_char(due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"')) AS expected,
        CASE WHEN undone_at IS NOT NULL THEN 'reversed' WHEN failed_at IS NOT NULL THEN 'refused'
             ELSE 'not posted' END AS actual,

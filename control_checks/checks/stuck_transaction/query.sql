@@ -39,7 +39,7 @@ SELECT w.document_id AS subject, w.number, w.entity, w.claimed_minor AS amount_m
             ELSE 'WAITING_FOR_SYSTEM(' || w.system || ')' END AS reason,
        CASE WHEN t.burst >= (p.p ->> 'attempts')::int OR t.undone >= (p.p ->> 'alternations')::int
             THEN 'presence' ELSE 'absence' END AS proof,
-       ARRAY[w.step] AS missing, w.basis_at, w.due_at,
+       ARRAY[w.step] AS missing, w.basis_at, w.basis_at AS since_at, w.due_at,
        concat(w.title, ' by ' || to_char(w.due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"')) AS expected,
        CASE WHEN w.failed_at IS NOT NULL THEN 'failed' ELSE 'waiting' END AS actual,
        NULL::bigint AS difference_minor,
