@@ -18,6 +18,7 @@ from collector.settings.definitions import Control, Entity, Flow, Settings, Step
 from collector.settings.explain import explain
 from collector.settings.mapping import EventFields, Mapping, TypeByValue
 from collector.settings.parameters import named_steps
+from collector.settings.secrets import resolved
 from collector.settings.tree import WHOLE_FILE, Loc, Problem, Tree, read
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -26,10 +27,11 @@ STEP_SIDES = ("done_by", "undone_by", "failed_by", "skip_when")
 
 
 class Known(NamedTuple):
-    """The registries that a configuration is held against."""
+    """What a configuration is held against: the registries, and the folder its paths start from."""
 
     connectors: MappingOf[str, Spec]
     checks: Checks
+    folder: Path
 
 
 # ---------------------------------------------------------------------------------- files
@@ -141,10 +143,10 @@ def _valid(model: type[Model], places: Iterable[tuple[Loc, object]]) -> dict[Loc
 
 
 def check(tree: Tree, known: Known) -> tuple[list[Problem], dict[tuple[str, str], BaseModel]]:
-    """Check how the parts fit together; the second value is each stream's options."""
+    """Check how the parts fit together; the second value is each stream's options, secrets included."""
     parts = Parts(tree)
     options: dict[tuple[str, str], BaseModel] = {}
-    problems = [*_check_sources(parts, known.connectors, options)]
+    problems = [*_check_sources(parts, known, options)]
     for loc, mapping in parts.mappings.items():
         problems += _check_mapping(parts, loc, mapping)
     problems += _check_flows(parts)
@@ -159,23 +161,23 @@ def check(tree: Tree, known: Known) -> tuple[list[Problem], dict[tuple[str, str]
 
 def _check_sources(
     parts: Parts,
-    connectors: MappingOf[str, Spec],
+    known: Known,
     options: dict[tuple[str, str], BaseModel],
 ) -> Iterator[Problem]:
     said: set[Loc] = set()
     for loc, source, stream in parts.streams:
         name = source.get("connector")
-        spec = connectors.get(str(name))
+        spec = known.connectors.get(str(name))
         at = (*loc[:2], "connector")
         if spec is not None:
+            given = resolved(stream.get("read", {}), known.folder)
             try:
-                read_options = spec.options.model_validate(stream.get("read", {}))
-                options[str(loc[1]), str(loc[3])] = read_options
+                options[str(loc[1]), str(loc[3])] = spec.options.model_validate(given)
             except ValidationError as error:
                 yield from explain(parts.tree, error, (*loc, "read"), spec.options)
         elif isinstance(name, str) and at not in said:
             said.add(at)
-            yield parts.unknown(at, "connector", name, connectors)
+            yield parts.unknown(at, "connector", name, known.connectors)
 
 
 def _check_mapping(parts: Parts, loc: Loc, mapping: Mapping) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from collector.settings.secrets import is_hidden
+from collector.settings.secrets import is_hidden, refers
 from collector.settings.tree import Loc, Problem, Tree
 
 _SECTION = ("must be a section of keys", "Write `key: value` lines, indented, below it.")
@@ -53,7 +53,7 @@ def explain(
         for name in _close(str(loc[-1]), keys_at(model, loc[len(prefix) : -1]))
     }
     return [
-        tree.problem(loc, *_sentence(e, loc, prefix, model))
+        tree.problem(loc, *_sentence(tree, e, loc, keys_at(model, loc[len(prefix) : -1])))
         for loc, (of_branch, e) in found.items()
         if not (of_branch and any(len(i) > len(loc) and i[: len(loc)] == loc for i in found))
         and not (e["type"] == "missing" and loc in meant)
@@ -70,14 +70,15 @@ def _place(tree: Tree, prefix: Loc, error: Any) -> Loc:  # noqa: ANN401 -- pydan
     return loc
 
 
-def _sentence(error: Any, loc: Loc, prefix: Loc, model: type[BaseModel]) -> tuple[str, str]:  # noqa: ANN401 -- pydantic's ErrorDetails
-    kind, given = error["type"], error["input"]
+def _sentence(tree: Tree, error: Any, loc: Loc, known: list[str]) -> tuple[str, str]:  # noqa: ANN401 -- pydantic's ErrorDetails
+    kind = error["type"]
+    given = None if is_hidden(loc) or refers(tree, loc) else error["input"]
     if kind == "extra_forbidden":
-        return "unknown key", _meant(str(loc[-1]), keys_at(model, loc[len(prefix) : -1]))
+        return "unknown key", _meant(str(loc[-1]), known)
     if kind in _PLAIN:
         what, remedy = _PLAIN[kind]
-        return what, remedy if kind == "missing" else _with_given(remedy, loc, given)
-    if is_hidden(loc):
+        return what, remedy if kind == "missing" else _with_given(remedy, given)
+    if given is None and error["input"] is not None:
         return "has the wrong form", "Look it up in the reference of the configuration."
     if kind == "string_pattern_mismatch":
         return f"'{given!s:.80}' has the wrong form", f"It must match {error['ctx']['pattern']}."
@@ -85,13 +86,11 @@ def _sentence(error: Any, loc: Loc, prefix: Loc, model: type[BaseModel]) -> tupl
         return f"{given!r:.80} is not possible", f"Write one of {error['ctx']['expected']}."
     message = str(error["msg"]).removeprefix("Value error, ")
     what, _, remedy = message.partition("; ")
-    return what[:1].lower() + what[1:], _capital(remedy) or _with_given("Correct it.", loc, given)
+    return what[:1].lower() + what[1:], _capital(remedy) or _with_given("Correct it.", given)
 
 
-def _with_given(remedy: str, loc: Loc, given: object) -> str:
-    if is_hidden(loc) or not isinstance(given, (str, int)):
-        return remedy
-    return f"{remedy} Given: {given!r:.80}."
+def _with_given(remedy: str, given: object) -> str:
+    return f"{remedy} Given: {given!r:.80}." if isinstance(given, (str, int)) else remedy
 
 
 def _capital(text: str) -> str:

@@ -21,7 +21,7 @@ __all__ = ["Configuration", "Position", "Problem", "examine", "load", "produced"
 
 
 class Configuration(NamedTuple):
-    """A valid configuration, and what was read with it."""
+    """A valid configuration. `options` holds each stream's `read:` with its secrets: never print it."""
 
     settings: Settings
     path: Path
@@ -119,8 +119,10 @@ def examine(
     settings, wrong = _validated(tree)
     said = {problem.at for problem in problems}
     problems += [problem for problem in wrong if problem.at not in said]
-    further, options = check(tree, Known(connectors, checks))
-    problems += [*further, *check_secrets(tree, path.parent, sources_only=sources_only)]
+    further, options = check(tree, Known(connectors, checks, path.parent))
+    secrets = check_secrets(tree, path.parent, sources_only=sources_only)
+    said = {problem.at for problem in secrets}  # a reference that leads nowhere fits no definition
+    problems += [*secrets, *(problem for problem in further if problem.at not in said)]
     if problems or settings is None:
         return None, sorted(set(problems))
     return Configuration(settings, path, options), []

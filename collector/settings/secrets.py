@@ -11,6 +11,7 @@ _REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 _SECRET_NAME = re.compile(
     r"secret|passw|passphrase|token|credential|private_?key|api_?key|^dsn$", re.IGNORECASE
 )
+_ADDRESS = re.compile(r"_(url|uri|endpoint)$", re.IGNORECASE)  # where a token is got is no token
 _PASSWORD = re.compile(r"://[^/@:\s]*:([^@/]+)@|\bpassword=([^&\s]+)", re.IGNORECASE)
 _HIDDEN = ("store", "api", "telemetry")
 
@@ -18,7 +19,15 @@ _HIDDEN = ("store", "api", "telemetry")
 def is_hidden(loc: Loc) -> bool:
     """Tell whether what stands at a location is never to be printed."""
     return loc[:1] in [(name,) for name in _HIDDEN] or any(
-        isinstance(part, str) and _SECRET_NAME.search(part) is not None for part in loc[4:]
+        _is_secret_name(part) for part in loc[4:]
+    )
+
+
+def _is_secret_name(part: str | int) -> bool:
+    return (
+        isinstance(part, str)
+        and _SECRET_NAME.search(part) is not None
+        and _ADDRESS.search(part) is None
     )
 
 
@@ -54,6 +63,28 @@ def resolve(text: str, folder: Path) -> str:
         return found
 
     return _REFERENCE.sub(value, text)
+
+
+def resolved(value: object, folder: Path) -> object:
+    """Replace the references in a `read:` section; one that leads nowhere stays as it is written.
+
+    `check_secrets` says which do. Never print the result.
+    """
+    if isinstance(value, dict):
+        return {key: resolved(inner, folder) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [resolved(inner, folder) for inner in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return resolve(value, folder)
+    except Misconfigured:
+        return value
+
+
+def refers(tree: Tree, loc: Loc) -> bool:
+    """Tell whether the value at a location is, or holds, a reference."""
+    return any(at == loc and _REFERENCE.search(text) for at, text in tree.scalars())
 
 
 def check_secrets(tree: Tree, folder: Path, *, sources_only: bool) -> list[Problem]:
@@ -97,8 +128,7 @@ def _place(loc: Loc) -> str | None:
     if loc[:2] in (("store", "dsn"), ("telemetry", "otlp_endpoint")):
         return "url"
     if loc[:1] == ("sources",) and loc[4:5] == ("read",):
-        named = any(isinstance(p, str) and _SECRET_NAME.search(p) for p in loc[5:])
-        return "secret" if named else "url"
+        return "secret" if any(map(_is_secret_name, loc[5:])) else "url"
     return None
 
 
