@@ -34,6 +34,7 @@ class Batch(msgspec.Struct):
     """All that one transaction is to commit.
 
     `again` prepares the same events without those that are known: it is told their revisions.
+    `redelivered`: the source gives the same record repeatedly.
     """
 
     row: ingest.BatchRow
@@ -41,6 +42,7 @@ class Batch(msgspec.Struct):
     again: Callable[[Revisions], Awaitable[Prepared]]
     quarantined: Sequence[quarantine.Quarantined] = ()
     resolutions: Sequence[quarantine.Resolution] = ()
+    redelivered: bool = False
 
 
 def batch_of(
@@ -160,9 +162,10 @@ class _Writer:
 
     async def _count(self, p: Prepared, row: ingest.BatchRow) -> None:
         batch = self.batch
-        new = await quarantine.insert(
-            self.conn, row.id, row.stream, row.part_name, batch.quarantined
-        )
+        kept_out = batch.quarantined
+        if batch.redelivered:
+            kept_out = await quarantine.unknown(self.conn, row.stream, kept_out)
+        new = await quarantine.insert(self.conn, row.id, row.stream, row.part_name, kept_out)
         row.accepted = p.accepted
         row.duplicate = batch.prepared.delivered - p.accepted + len(batch.quarantined) - new
         row.quarantined = new

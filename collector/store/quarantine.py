@@ -40,6 +40,19 @@ class Resolution(msgspec.Struct, frozen=True):
     actor: str
 
 
+async def unknown(
+    conn: Connection, stream: int, records: Sequence[Quarantined]
+) -> list[Quarantined]:
+    """Leave out records whose content lies there already, wherever in the stream it stood."""
+    there = await conn.fetch(
+        "SELECT DISTINCT content FROM tieout.quarantine WHERE stream = $1 AND content = ANY($2)",
+        stream,
+        [UUID(bytes=r.content) for r in records],
+    )
+    known = {row["content"].bytes for row in there}
+    return list({r.content: r for r in records if r.content not in known}.values())
+
+
 async def insert(
     conn: Connection,
     batch: int,
