@@ -11,7 +11,7 @@ from collector.store.session import DATABASE_ERRORS
 from control_checks.schedule import pause
 
 POLL_S = 1.0
-"""From the end of a pass to the next one of the same stream."""
+"""From the end of a pass to the next one of the same stream, unless its connector wants more."""
 BACKOFF_S_MAX = 60.0
 CONNECTIONS_MAX = 8
 """More streams than these take turns."""
@@ -39,8 +39,9 @@ class Tail:
         name = f"{source.source}/{source.stream}"
         failures, said = 0, ""
         while not stop.is_set():
+            wait_s = 0.0
             try:
-                trouble, remarks = await self._once(source, pool, stop)
+                trouble, remarks, wait_s = await self._once(source, pool, stop)
             except Exception as error:  # noqa: BLE001 -- a defect of one stream's code must not end the others
                 _log.exception("Reading %s failed.", name)
                 trouble = remarks = repr(error)
@@ -49,10 +50,17 @@ class Tail:
             said = remarks
             failures = failures + 1 if trouble else 0
             (self.failing.add if trouble else self.failing.discard)(name)
-            await pause(stop, min(self._poll_s * 2 ** min(failures, 16), BACKOFF_S_MAX))
+            backoff_s = min(self._poll_s * 2 ** min(failures, 16), BACKOFF_S_MAX)
+            await pause(stop, max(backoff_s, source.pause_s, wait_s))
 
-    async def _once(self, source: Source, pool: Pool, stop: asyncio.Event) -> tuple[str, str]:
-        """Read a stream to its present end; return why that failed, and all that is worth saying."""
+    async def _once(
+        self, source: Source, pool: Pool, stop: asyncio.Event
+    ) -> tuple[str, str, float]:
+        """Read a stream to its present end.
+
+        Returns why that failed, all that is worth saying, and for how many seconds the source asked
+        to be left alone.
+        """
 
         def progress(_part: str, _records: int, _size: int | None) -> None:
             if stop.is_set():
@@ -63,10 +71,10 @@ class Tail:
                 with self._application.collector(conn) as collector:
                     tally = await collector.sync(source, progress)
         except _Stopped:
-            return "", ""
+            return "", "", 0.0
         except (TieoutError, *DATABASE_ERRORS) as error:
-            return str(error), str(error)
-        return tally.failed, " ".join(tally.remarks)
+            return str(error), str(error), 0.0
+        return tally.failed, " ".join(tally.remarks), tally.wait_s
 
 
 class _Stopped(Exception):

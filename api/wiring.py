@@ -98,6 +98,7 @@ def open_source(configuration: Configuration, source: str, stream: str) -> Sourc
         ),
         spec.redelivers,
         definition.keep_raw,
+        spec.pause_s,
     )
 
 

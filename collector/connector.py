@@ -12,6 +12,7 @@ cannot be read now (no permission, the file vanished).
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,14 +88,21 @@ class End(msgspec.Struct, frozen=True):
 class Stated(msgspec.Struct, frozen=True):
     """Control totals that the source itself states about the part (trailer, header count, sums).
 
-    `grade` is A or B (`core.md` 16); `count` in records, `amounts` in the text that the source uses,
-    by ISO 4217 currency.
+    `grade` is A (independent of the extract) or B (the source's own interface); `count` in records,
+    `amounts` in the text that the source uses, by ISO 4217 currency. Stated of a chunk without `end`
+    they are about its records, with it about the part.
+
+    `covers` is [from, until): of what happened in it the source, asked, had nothing more; `until` is
+    the part's watermark. `kept_until`: what follows `until` and is not read by then, the source no
+    longer has.
     """
 
     grade: str
     what: str
     count: int | None = None
     amounts: Mapping[str, str] = {}
+    covers: tuple[datetime, datetime] | None = None
+    kept_until: datetime | None = None
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -150,7 +158,8 @@ class Spec(msgspec.Struct, frozen=True):
     """What the registry says of a connector.
 
     `options` is the pydantic model of a stream's `read:` section; `open` makes a reader from an
-    instance of it and the folder that relative paths start from.
+    instance of it, secrets in clear, and the folder that relative paths start from. Opening asks
+    nobody anything. `pause_s` is the least time between two passes over a tailed stream.
     """
 
     name: str
@@ -158,3 +167,4 @@ class Spec(msgspec.Struct, frozen=True):
     options: type[Any]
     open: Callable[[Any, Path], Reader]
     redelivers: Redelivers = Redelivers.NEVER
+    pause_s: float = 0.0

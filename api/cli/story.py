@@ -154,7 +154,10 @@ def _span(delta: timedelta) -> str:
 @JSON
 @click.pass_obj
 def status(invocation: Invocation, *, as_json: bool) -> None:
-    """Show the server, the data folder, its size, retention, the last read of each stream, and gaps."""
+    """Show the server, the data folder, its size, retention, the last read of each stream, and gaps.
+
+    "Data loss in": how long a source that forgets still has what follows "complete until".
+    """
     found = invocation.run(_glance)
     if as_json:
         print_json(found)
@@ -173,7 +176,7 @@ def status(invocation: Invocation, *, as_json: bool) -> None:
             f"retention      {r['what']} {kept}; last run {ran}, {counted(r['erased'], 'row')} erased"
         )
     table = Table(box=None, header_style="bold")
-    for column in ("stream", "records", "last read", "complete until", "gaps"):
+    for column in ("stream", "records", "last read", "complete until", "data loss in", "gaps"):
         table.add_column(column)
     for s in found["streams"]:
         table.add_row(
@@ -181,6 +184,7 @@ def status(invocation: Invocation, *, as_json: bool) -> None:
             f"{s['records']:,}",
             s["last_read"].strftime("%Y-%m-%d %H:%M:%S") if s["last_read"] else "never",
             str(s["complete_until"] or "nobody says"),
+            _time_to_loss(s["kept_until"]),
             "; ".join(s["gaps"]) or "none",
         )
     out.print(table)
@@ -211,12 +215,21 @@ async def _glance(app: Application) -> dict[str, Any]:
                 "last_read": c.totals.last_read if c.totals else None,
                 "quarantined": c.totals.quarantined if c.totals else 0,
                 "complete_until": c.watermark,
+                "kept_until": c.kept_until,
                 "grade": c.grade,
                 "gaps": [g.sentence for g in c.gaps],
             }
             for c in coverage(app.configuration.document(), known).values()
         ],
     }
+
+
+def _time_to_loss(kept_until: datetime | None) -> str:
+    """Say how long a source that forgets will still have what was not read of it."""
+    if kept_until is None:
+        return ""
+    left = kept_until - clock.now()
+    return f"[red]since {kept_until:%Y-%m-%d %H:%M}[/red]" if left < timedelta(0) else _span(left)
 
 
 COMMANDS = (trace, status)

@@ -54,6 +54,7 @@ class Source(NamedTuple):
     mapping: CompiledMapping
     redelivers: Redelivers
     keep_raw: bool
+    pause_s: float = 0.0
 
 
 class Mapped(NamedTuple):

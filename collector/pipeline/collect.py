@@ -15,7 +15,7 @@ import msgspec
 
 from collector.clock import Clock
 from collector.connector import Cursor, Ending, Part, Redelivers
-from collector.errors import TieoutError
+from collector.errors import TieoutError, Transient
 from collector.pipeline.ahead import GC_OBJECTS, Mapped, Pass, Process, Source, latest
 from collector.pipeline.commit import Batch, Limit, Memory, commit
 from collector.pipeline.prepare import Prepared, Revisions
@@ -25,7 +25,8 @@ from collector.store import ingest, streams
 class Tally(msgspec.Struct):
     """What became of a stream's records in one run.
 
-    `unread` is None where the number is unknown; `failed` is what the source refused, in a sentence.
+    `unread` is None where the number is unknown; `failed` is what the source refused, in a sentence,
+    and `wait_s` for how long it asked to be left alone.
     """
 
     source: str
@@ -38,6 +39,7 @@ class Tally(msgspec.Struct):
     unread: int | None = 0
     remarks: list[str] = []
     failed: str = ""
+    wait_s: float = 0.0
 
     def add(self, row: ingest.BatchRow) -> None:
         """Add a committed batch."""
@@ -53,11 +55,13 @@ class Tally(msgspec.Struct):
         else:
             self.unread += row.unread
 
-    def fail(self, sentence: str) -> None:
+    def fail(self, error: TieoutError, place: str = "") -> None:
         """Note what the source refused: an unknown number of records stayed unread."""
         self.unread = None
-        self.remarks.append(sentence)
-        self.failed = sentence
+        self.failed = f"{place}{error}"
+        self.remarks.append(self.failed)
+        if isinstance(error, Transient):
+            self.wait_s = error.wait_s or 0.0
 
     @property
     def complete(self) -> bool:
@@ -125,7 +129,7 @@ class Collector:
         try:
             listed = await asyncio.to_thread(source.reader.parts, cursors)
         except TieoutError as error:
-            tally.fail(str(error))
+            tally.fail(error)
             return tally
         for part in listed:
             if not await streams.lease(self.conn, stream, part.id):
@@ -137,7 +141,7 @@ class Collector:
             try:
                 await self._part(source, stream, part, tally, progress)
             except TieoutError as error:
-                tally.fail(f"{part.name}: {error}")
+                tally.fail(error, f"{part.name}: ")
             finally:
                 await streams.release(self.conn, stream, part.id)
         if tally.read >= STATISTICS_RECORDS_MIN:
@@ -149,15 +153,18 @@ class Collector:
     ) -> None:
         stored = await streams.part(self.conn, stream, part.id, part.name)
         cursor: Cursor | None = stored.cursor
+        redelivered = source.redelivers is not Redelivers.NEVER
         async for mapped, again in self._ahead(source, part, cursor):
             if mapped.read or (mapped.end is not None and mapped.cursor != cursor):
                 row = self._row(source, stream, (stored.id, part.name), cursor, mapped)
                 row = await commit(
                     self.conn,
-                    Batch(row, mapped.prepared, again, mapped.quarantined),
+                    Batch(
+                        row, mapped.prepared, again, mapped.quarantined, redelivered=redelivered
+                    ),
                     self.limit,
                     self.clock,
-                    careful=source.redelivers is not Redelivers.NEVER,
+                    careful=redelivered,
                     memory=self.memory,
                 )
                 tally.add(row)

@@ -3,7 +3,8 @@
 Grades (`core.md` 16): A proved by something independent of the extract, B stated by the source's own
 interface, C declared by a named person, D nobody says anything. A file proves nothing after its last
 record unless somebody says up to when it is complete: totals that the source states of every part, and
-that agree with what was read, lift the grade of a declaration, and reach no further than it.
+that agree with what was read, lift the grade of a declaration, and reach no further than it. A source
+that says itself how far it was read is taken at its word, before what a person declares.
 """
 
 from datetime import datetime
@@ -31,7 +32,8 @@ class Gap(msgspec.Struct, frozen=True):
 class Coverage(msgspec.Struct, frozen=True):
     """How completely a stream is known: from, until (the watermark), by whom, and its gaps.
 
-    `gaps` are those that hold whatever time is asked for; `gaps_at` adds those of a time.
+    `gaps` are those that hold whatever time is asked for; `gaps_at` adds those of a time. Unless it
+    is read again before `kept_until`, the source will have lost what follows; None where it keeps all.
     """
 
     stream: str
@@ -42,6 +44,7 @@ class Coverage(msgspec.Struct, frozen=True):
     declared_records: int | None
     totals: Totals | None
     gaps: list[Gap]
+    kept_until: datetime | None = None
 
     def gaps_at(
         self, until: datetime, least_grade: str = "C", since: datetime | None = None
@@ -97,6 +100,9 @@ def _of_stream(name: str, declared: dict[str, Any] | None, totals: Totals | None
     grade = _grade(totals) if declared else "D"
     start, end = map(datetime.fromisoformat, declared["covers"]) if declared else (None, None)
     records = declared["records"] if declared else None
+    reach = totals.reach if totals is not None else None
+    if reach is not None:
+        grade, start, end = reach.grade, reach.since, reach.until
     return Coverage(
         name,
         grade,
@@ -106,6 +112,7 @@ def _of_stream(name: str, declared: dict[str, Any] | None, totals: Totals | None
         records,
         totals,
         _gaps(name, grade, records, totals),
+        reach.kept_until if reach is not None else None,
     )
 
 

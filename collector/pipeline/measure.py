@@ -143,8 +143,8 @@ async def _cheap(conn: Connection, configuration: Configuration, now: datetime) 
 
 def _coverage(out: Measurement, stream: tuple[str, str], of: Coverage, now: datetime) -> None:
     held = of.totals
-    if held is not None and held.last_read is not None:
-        lag_s = (now - held.last_read).total_seconds()
+    if held is not None and held.last_new is not None:
+        lag_s = (now - held.last_new).total_seconds()
         out.set("tieout_ingest_lag_seconds", max(lag_s, 0), *stream)
     if of.watermark is not None:
         out.set("tieout_ingest_watermark_timestamp_seconds", of.watermark.timestamp(), *stream)
