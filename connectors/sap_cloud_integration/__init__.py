@@ -1,0 +1,1 @@
+"""SAP Cloud Integration: what passed through the integration flows of a tenant."""
