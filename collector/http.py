@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from random import Random  # noqa: TID251 -- the type; a seeded one is injected where it matters
 from typing import Any, Final, Self, TypeVar
 
@@ -105,7 +106,7 @@ class Http:
         self._clock = clock
         self._random = random or Random()  # noqa: S311 -- spreads retries; nothing secret
         self._sleep = sleep
-        self._client = httpx.Client(timeout=TIMEOUT_S, follow_redirects=False)
+        self._client = httpx.Client(verify=_tls(), timeout=TIMEOUT_S, follow_redirects=False)
         self.server_time: datetime | None = None
 
     @override
@@ -228,6 +229,12 @@ class Http:
             return float(text[:9])
         until = _date(text)
         return None if until is None else max((until - self._clock()).total_seconds(), 0.0)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return what servers are verified with, read once: that takes longer than most requests."""
+    return httpx.create_ssl_context()
 
 
 def _refusal(status: int, place: str, detail: str) -> Exception:

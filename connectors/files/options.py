@@ -35,10 +35,21 @@ class FilesOptions(Definition):
     path: str | list[str] = Field(
         description="Path or glob, or a list, relative to the configuration", examples=["in/*.csv"]
     )
-    format: Format | None = None
+    format: Format | None = Field(
+        None, description="`csv`, `json`, `jsonl`, `xml`, `xes` or `text`; by default looked for"
+    )
     follow: bool = Field(False, description="Tail: expect more, and wait for a line to be whole")
-    encoding: str | None = Field(None, examples=["utf-8", "cp1252", "iso-8859-15", "utf-16"])
-    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    encoding: str | None = Field(
+        None,
+        description="Name of the encoding; by default looked for",
+        examples=["utf-8", "cp1252", "iso-8859-15", "utf-16"],
+    )
+    delimiter: str | None = Field(
+        None,
+        description="What separates columns; by default looked for",
+        min_length=1,
+        max_length=1,
+    )
     quote: str | None = Field(
         None, max_length=1, description="Quote character; empty where nothing is quoted"
     )
@@ -53,7 +64,9 @@ class FilesOptions(Definition):
     )
     pattern: str | None = Field(None, description="Regular expression with named groups")
     starts: str | None = Field(None, description="Regular expression: a line that starts a record")
-    record_bytes_max: int = Field(RECORD_BYTES_MAX, ge=1, le=1 << 30)
+    record_bytes_max: int = Field(
+        RECORD_BYTES_MAX, description="The longest line or record that is read", ge=1, le=1 << 30
+    )
     settle_s: float = Field(
         5.0, description="Quiet time after which the last multi-line record is taken as whole", ge=0
     )

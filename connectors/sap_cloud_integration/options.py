@@ -25,8 +25,14 @@ class MessagesOptions(Definition):
         description="Where tokens are got (OAuth2 client credentials)",
         examples=["https://acme.authentication.eu10.hana.ondemand.com/oauth/token"],
     )
-    client_id: str = Field(min_length=1, examples=["${env:CPI_CLIENT_ID}"])
-    client_secret: SecretStr = Field(min_length=1, examples=["${env:CPI_CLIENT_SECRET}"])
+    client_id: str = Field(
+        description="`clientid` of the service key", min_length=1, examples=["${env:CPI_CLIENT_ID}"]
+    )
+    client_secret: SecretStr = Field(
+        description="`clientsecret` of the service key, by reference: `${env:NAME}` or `${file:PATH}`",
+        min_length=1,
+        examples=["${env:CPI_CLIENT_SECRET}"],
+    )
     start: Instant | None = Field(
         None, description="Read what ended from then on; by default all that the tenant keeps"
     )

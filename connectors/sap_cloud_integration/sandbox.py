@@ -101,29 +101,12 @@ class Shown(NamedTuple):
     message: Message
     phase: Phase
 
-    def value(self, name: str) -> Any:  # noqa: ANN401 -- text or instant
-        """Return what `$filter` and `$orderby` compare."""
-        message, phase = self
-        return {
-            "MessageGuid": message.guid,
-            "CorrelationId": message.correlation_id or message.guid,
-            "ApplicationMessageId": message.application_id,
-            "ApplicationMessageType": message.application_type,
-            "LogStart": message.log_start,
-            "LogEnd": phase.log_end,
-            "Sender": message.sender,
-            "Receiver": message.receiver,
-            "IntegrationFlowName": message.flow,
-            "Status": phase.status,
-            "CustomStatus": phase.status,
-        }[name]
-
     def row(self, root: str, *, expanded: bool) -> dict[str, Any]:
         """Return the message in the vendor's shape."""
         uri = f"{root}/MessageProcessingLogs('{self.message.guid}')"
         return {
             "__metadata": {"id": uri, "uri": uri, "type": _TYPE},
-            **{name: self.value(name) for name in FILTERABLE if not name.startswith("Log")},
+            **{name: value(self) for name, value in FILTERABLE.items()},
             "LogStart": _date(self.message.log_start),
             "LogEnd": _date(self.phase.log_end),
             "LogLevel": "INFO",
@@ -142,19 +125,20 @@ class Shown(NamedTuple):
         return {"results": rows}
 
 
-FILTERABLE: Final = (
-    "MessageGuid",
-    "CorrelationId",
-    "ApplicationMessageId",
-    "ApplicationMessageType",
-    "LogStart",
-    "LogEnd",
-    "Sender",
-    "Receiver",
-    "IntegrationFlowName",
-    "Status",
-    "CustomStatus",
-)
+FILTERABLE: Final[dict[str, Callable[[Shown], Any]]] = {
+    "MessageGuid": lambda s: s.message.guid,
+    "CorrelationId": lambda s: s.message.correlation_id or s.message.guid,
+    "ApplicationMessageId": lambda s: s.message.application_id,
+    "ApplicationMessageType": lambda s: s.message.application_type,
+    "LogStart": lambda s: s.message.log_start,
+    "LogEnd": lambda s: s.phase.log_end,
+    "Sender": lambda s: s.message.sender,
+    "Receiver": lambda s: s.message.receiver,
+    "IntegrationFlowName": lambda s: s.message.flow,
+    "Status": lambda s: s.phase.status,
+    "CustomStatus": lambda s: s.phase.status,
+}
+"""What `$filter` and `$orderby` compare: text, or an instant."""
 
 
 class Trouble(StrEnum):
@@ -186,6 +170,7 @@ class Tenant:
         self._serial = count(1)
         self._generation = 1
         self._second: tuple[datetime, int] = (_EPOCH, 0)
+        self._now: tuple[datetime, list[Shown]] = (_EPOCH, [])
         self._found: tuple[Any, list[Shown]] = (None, [])
         self._lock = threading.Lock()
 
@@ -193,7 +178,7 @@ class Tenant:
         """Enter messages, or replace those of the same key."""
         with self._lock:
             self._messages |= {m.guid: m for m in messages}
-            self._found = (None, [])
+            self._now, self._found = (_EPOCH, []), (None, [])
 
     def revoke(self) -> None:
         """Forget the tokens that were given out."""
@@ -208,10 +193,12 @@ class Tenant:
     def shown(self) -> list[Shown]:
         """Return all messages that the tenant shows now: the truth that a reader must arrive at."""
         now = self.clock()
-        kept_from = now - self.retention
         with self._lock:
-            pairs = [(m, m.at(now)) for m in self._messages.values() if m.log_start >= kept_from]
-        return [Shown(message, phase) for message, phase in pairs if phase is not None]
+            if self._now[0] != now:
+                kept = [m for m in self._messages.values() if m.log_start >= now - self.retention]
+                pairs = [(m, m.at(now)) for m in kept]
+                self._now = (now, [Shown(m, phase) for m, phase in pairs if phase is not None])
+            return self._now[1]
 
     def grant(self) -> str:
         """Give out a bearer token."""
@@ -245,7 +232,8 @@ class Tenant:
             name, _, direction = order.partition(" ")
             if name not in FILTERABLE or direction not in ("", "asc", "desc"):
                 raise ValueError("Invalid order by expression")
-            found.sort(key=lambda s: (s.value(name) or _EPOCH, s.message.guid))
+            value = FILTERABLE[name]
+            found.sort(key=lambda s: (value(s) or _EPOCH, s.message.guid))
             if direction == "desc":
                 found.reverse()
         self._found = (question, found)
@@ -282,10 +270,11 @@ def _test(condition: str) -> Callable[[Shown], bool]:
     match = _COMPARISON.fullmatch(condition)
     if match is None or match[1] not in FILTERABLE:
         raise ValueError("Invalid filter expression")
-    name, compare, value = match[1], _OPERATORS[match[2]], _literal(match[3])
-    if isinstance(value, datetime) is not name.startswith("Log"):
+    name, compare, wanted = match[1], _OPERATORS[match[2]], _literal(match[3])
+    if isinstance(wanted, datetime) is not name.startswith("Log"):
         raise ValueError(f"Invalid literal for property {name}")
-    return lambda shown: compare(shown.value(name), value)
+    value = FILTERABLE[name]
+    return lambda shown: compare(value(shown), wanted)
 
 
 def _literal(text: str) -> datetime | str:

@@ -68,24 +68,24 @@ class House:
         self.tenant = sandbox.tenant
         self.time = time
         self.clock = lambda: time() + skew
-        self.options: dict[str, Any] = {}
         self.cursor: Cursor | None = None
         self.bodies: list[Body] = []
         self.stated: list[Stated] = []
         self.end: End | None = None
         self.errors: list[str] = []
 
-    def reader(self, **options: Any) -> MessagesReader:  # noqa: ANN401 -- of MessagesOptions
-        given = {
+    def read_section(self) -> dict[str, Any]:
+        """What stands under `read:` in a configuration."""
+        return {
             "base_url": self.sandbox.base_url,
             "token_url": self.sandbox.token_url,
             "client_id": CLIENT_ID,
             "client_secret": CLIENT_SECRET,
-            **self.options,
-            **options,
         }
+
+    def reader(self, **options: Any) -> MessagesReader:  # noqa: ANN401 -- of MessagesOptions
         return MessagesReader(
-            MessagesOptions(**given),
+            MessagesOptions(**{**self.read_section(), **options}),
             clock=self.clock,
             random=Random(1),  # noqa: S311 -- of waiting times
             sleep=self.time.sleep,
