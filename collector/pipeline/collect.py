@@ -154,8 +154,10 @@ class Collector:
         stored = await streams.part(self.conn, stream, part.id, part.name)
         cursor: Cursor | None = stored.cursor
         redelivered = source.redelivers is not Redelivers.NEVER
+        moved = False
         async for mapped, again in self._ahead(source, part, cursor):
-            if mapped.read or (mapped.end is not None and mapped.cursor != cursor):
+            moved = moved or bool(mapped.read) or mapped.cursor != cursor
+            if mapped.read or (mapped.end is not None and moved):
                 row = self._row(source, stream, (stored.id, part.name), cursor, mapped)
                 row = await commit(
                     self.conn,
