@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from collector.pipeline.completeness import Coverage, coverage
-from collector.store.totals import Broken, Totals
+from collector.store.totals import Broken, Reach, Totals
 from collector.store.trailers import Trailers
 
 
@@ -98,3 +98,24 @@ def test_where_nobody_declares_anything_nothing_is_complete() -> None:
 def test_a_grade_below_what_a_control_asks_for_is_a_gap() -> None:
     (gap,) = covered(held()).gaps_at(at(20), "B")
     assert (gap.what, gap.grade) == ("UNDECLARED", "C")
+
+
+REACH = Reach("B", at(1), at(25), at(30))
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_the_word_of_a_source_counts_before_a_declaration(*, declared: bool) -> None:
+    of = covered(held(reach=REACH), declared=declared)
+    assert (of.grade, of.covers_from, of.watermark) == ("B", at(1), at(25))
+    assert of.kept_until == at(30)
+    assert whats(of, 24, 2) == []
+    assert whats(of, 26) == [("NOT_COVERED", None)]
+    assert [g.what for g in of.gaps_at(at(24), "A")] == ["UNDECLARED"]
+
+
+def test_what_a_person_declares_to_be_there_is_still_counted() -> None:
+    assert whats(covered(held(reach=REACH, accepted=9)), 24) == [("UNREAD", 1)]
+
+
+def test_a_source_that_keeps_everything_loses_nothing() -> None:
+    assert covered(held()).kept_until is None

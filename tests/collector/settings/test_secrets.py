@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,81 @@ def test_what_is_stored_does_not_change_with_a_secret(tmp_path: Path) -> None:
     assert plain is not None
     assert with_dsn is not None
     assert plain.hash() == with_dsn.hash()
+
+
+CPI = """\
+    connector: sap_cloud_integration
+    system: erp
+    streams:
+      claims:
+        read:
+          base_url: https://cpi.test/api/v1
+          token_url: https://login.test/oauth/token
+          client_id: "${env:CPI_CLIENT_ID}"
+          client_secret: "${file:cpi.secret}"
+        mapping: claims.yaml
+"""
+
+
+def with_cpi(old: str = "", new: str = "") -> dict[str, str]:
+    before, _, rest = TIEOUT.partition("    connector: files\n")
+    return {**FILES, "tieout.yaml": before + CPI.replace(old, new) + rest[rest.index("flows:") :]}
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CPI_CLIENT_ID", "me")
+    (tmp_path / "cpi.secret").write_text(f"{SECRET}\n")
+    return tmp_path
+
+
+def test_references_under_read_reach_the_connector_and_nothing_that_is_stored(kept: Path) -> None:
+    configuration, problems = look(kept, with_cpi())
+    assert problems == []
+    assert configuration is not None
+    options: Any = configuration.options["erp", "claims"]
+    assert (options.client_id, options.client_secret.get_secret_value()) == ("me", SECRET)
+    assert SECRET not in repr(options)
+    assert SECRET not in json.dumps(configuration.document())
+    assert "${file:cpi.secret}" in json.dumps(configuration.document())
+
+
+def test_a_reference_in_a_path_of_files_is_replaced(kept: Path) -> None:
+    configuration, problems = look(kept, with_option('encoding: "${env:CPI_CLIENT_ID}"'))
+    assert configuration is None
+    assert [(p.key, p.what) for p in problems] == [
+        ("sources.erp.streams.claims.read.encoding", "has the wrong form")
+    ]
+    (kept / "name").write_text("claims-2026.csv")
+    files = {**FILES, "tieout.yaml": TIEOUT.replace("path: claims.csv", 'path: "${file:name}"')}
+    configuration, problems = look(kept, files)
+    assert configuration is not None
+    options: Any = configuration.options["erp", "claims"]
+    assert options.path == "claims-2026.csv"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("${file:cpi.secret}", SECRET, "client_secret: a secret stands in the file"),
+        ("${env:CPI_CLIENT_ID}", "${env:CPI_NOT_SET}", "CPI_NOT_SET is not set"),
+        ("https://cpi.test/api/v1", "${env:CPI_NOT_SET}", "CPI_NOT_SET is not set"),
+        ("https://cpi.test/api/v1", "http://cpi.test/api", "base_url: is not encrypted"),
+        ("https://cpi.test/api/v1", "${file:cpi.secret}", "base_url: has the wrong form"),
+        ("https://cpi.test/api/v1", "cpi.test", "base_url: is no address"),
+        ("https://cpi.test/api/v1", "https://u:p@cpi.test/", "a secret stands in the file"),
+        ("base_url", "bas_url", "Did you mean 'base_url'?"),
+        ("client_id:", "start: 2026-01-01T00:00:00\n          client_id:", "has no offset"),
+        ("client_id:", "overlap_minutes: 5\n          client_id:", "overlap_minutes: "),
+    ],
+)
+def test_a_mistake_under_read_is_named_once_and_no_secret_with_it(
+    kept: Path, old: str, new: str, words: str
+) -> None:
+    (problem,) = said(kept, with_cpi(old, new))
+    assert words in problem
+    assert problem.startswith("tieout.yaml:1")
+    assert SECRET not in problem
 
 
 def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
