@@ -226,8 +226,9 @@ class Tenant:
         question = (conditions, order, self.clock())
         if self._found[0] == question:
             return self._found[1]
-        tests = _tests(conditions)
-        found = [s for s in self.shown() if all(test(s) for test in tests)]
+        found = self.shown()
+        for test in _tests(conditions):
+            found = list(filter(test, found))
         if order:
             name, _, direction = order.partition(" ")
             if name not in FILTERABLE or direction not in ("", "asc", "desc"):

@@ -78,7 +78,7 @@ def body_of(row: Row) -> Body:
 
 def _plain(row: Row) -> Body:
     return {
-        name: _unwrapped(value)
+        name: _unwrapped(value) if isinstance(value, (dict, list)) else value
         for name, value in row.items()
         if name != "__metadata" and not (isinstance(value, dict) and "__deferred" in value)
     }
@@ -86,10 +86,12 @@ def _plain(row: Row) -> Body:
 
 def _unwrapped(value: object) -> object:
     """Return what an expanded property holds: rows, or one entity."""
-    if isinstance(value, dict):
-        rows = value.get("results")
-        return _unwrapped(rows) if isinstance(rows, list) else _plain(value)
-    return [_unwrapped(each) for each in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_unwrapped(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    rows = value.get("results")
+    return _unwrapped(rows) if isinstance(rows, list) else _plain(value)
 
 
 def fingerprint(body: Body) -> str:
