@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -47,9 +47,12 @@ def text(value: str) -> str:
 
 
 def query(resource: str, **options: str) -> str:
-    """Write a request for JSON with system query options: `filter="..."` becomes `$filter=...`."""
+    """Write a request for JSON with system query options: `filter="..."` becomes `$filter=...`.
+
+    A blank is written %20: not every server takes a plus for one.
+    """
     named = {f"${name}": value for name, value in options.items()}
-    return f"{resource}?{urlencode({**named, '$format': 'json'}, safe='$')}"
+    return f"{resource}?{urlencode({**named, '$format': 'json'}, safe='$', quote_via=quote)}"
 
 
 def decode_page(body: bytes) -> Page:

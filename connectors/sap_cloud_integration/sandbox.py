@@ -23,7 +23,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any, Final, NamedTuple, Self
-from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import msgspec
 from typing_extensions import override
@@ -39,6 +39,7 @@ UNVERIFIED: Final = {
     "retry_moves_end": "A message in RETRY has a LogEnd, and each attempt writes it anew.",
     "late_entries": "A log can appear up to ten minutes after its LogEnd.",
     "count_on_first_page": "With $inlinecount each page states the number of all rows.",
+    "plus_is_no_blank": "A plus in an address is a plus; a blank is %20 only.",
     "combined_filters": "Comparisons are combined with `and` only; `or` is refused.",
     "retention_by_start": "Messages are dropped 30 days after their LogStart, to the second.",
     "empty_ids": "An ApplicationMessageId that is not set is null.",
@@ -258,7 +259,7 @@ class Tenant:
             page["__count"] = str(len(found))
         if skipped + self.page_rows < len(wanted):
             following = {**query, "$skiptoken": f"{skipped + self.page_rows}-{self._generation}"}
-            link = f"MessageProcessingLogs?{urlencode(following)}"
+            link = f"MessageProcessingLogs?{urlencode(following, safe='$', quote_via=quote)}"
             page["__next"] = link if self.relative_links else f"{root}/{link}"
         return page
 
@@ -346,7 +347,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> dict[str, Any] | None:
         """Return a page or a message; None where there is none. Raise ValueError to refuse."""
         parts = urlsplit(self.path)
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        pairs = (pair.partition("=") for pair in parts.query.split("&"))
+        query = {unquote(name): unquote(value) for name, _, value in pairs}
         root = f"http://{self.headers['Host']}/api/v1"
         entity = _ENTITY.fullmatch(unquote(parts.path))
         if entity is not None:
