@@ -75,7 +75,7 @@ class NotTrusted(NotConnected):
 class Rejected(Permanent):
     """The server refuses this request; `body` is its answer, without credentials."""
 
-    def __init__(self, message: str, *, body: str, detail: str) -> None:
+    def __init__(self, message: str, *, body: str = "", detail: str = "") -> None:
         super().__init__(message, detail=detail)
         self.body = body
 

@@ -161,9 +161,7 @@ class Collector:
                 row = self._row(source, stream, (stored.id, part.name), cursor, mapped)
                 row = await commit(
                     self.conn,
-                    Batch(
-                        row, mapped.prepared, again, mapped.quarantined, redelivered=redelivered
-                    ),
+                    Batch(row, mapped.prepared, again, mapped.quarantined, redelivered=redelivered),
                     self.limit,
                     self.clock,
                     careful=redelivered,

@@ -7,7 +7,7 @@ import pytest
 
 from api import tail
 from collector.connector import Redelivers
-from collector.pipeline.collect import Source
+from collector.pipeline.ahead import Source
 
 
 @pytest.mark.parametrize(

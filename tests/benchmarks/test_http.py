@@ -19,7 +19,8 @@ import yaml
 import connectors.sap_cloud_integration
 from collector.clock import stopwatch
 from collector.connector import Cursor, Redelivers
-from collector.pipeline.collect import Collector, Source
+from collector.pipeline.ahead import Source
+from collector.pipeline.collect import Collector
 from collector.pipeline.mapping import CompiledMapping
 from collector.settings.mapping import Mapping
 from connectors.sap_cloud_integration.connector import MessagesReader
@@ -135,17 +136,17 @@ async def test_the_connector_keeps_up_with_two_thousand_messages_a_second(
     with served() as (process, addresses):
         cpi = source(time, addresses)
         async with DatabaseStore(database).connect() as conn:
-            collector = Collector(conn, lambda _kind: 20, time)
             first, cursor, first_s = read(cpi, None)
-            elapsed_s = stopwatch()
-            stored = await collector.sync(cpi)
-            stored_s = elapsed_s()
-            time.at = LATER
-            set_clock(process, LATER)
-            second, _, second_s = read(cpi, cursor)
-            elapsed_s = stopwatch()
-            again = await collector.sync(cpi)
-            again_s = elapsed_s()
+            with Collector(conn, lambda _kind: 20, time) as collector:
+                elapsed_s = stopwatch()
+                stored = await collector.sync(cpi)
+                stored_s = elapsed_s()
+                time.at = LATER
+                set_clock(process, LATER)
+                second, _, second_s = read(cpi, cursor)
+                elapsed_s = stopwatch()
+                again = await collector.sync(cpi)
+                again_s = elapsed_s()
     assert first == second == stored.accepted == again.duplicate == MESSAGES
     assert (stored.unread, again.unread, again.accepted) == (0, 0, 0)
     rates = {

@@ -1,6 +1,7 @@
 """The HTTP client against a real server on loopback: what it tries again, what it says, what it keeps to itself."""
 
 import gzip
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -164,6 +165,15 @@ def test_what_does_not_pass_is_not_tried_again(
         asker.get(no(status, b"no  such\nproperty"))
     assert words in str(caught.value)
     assert (asker.slept, len(server.asked)) == ([], 1)
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 429, 500])
+def test_an_error_can_pass_from_one_process_to_another(server: Server, status: int) -> None:
+    with pytest.raises(TieoutError) as caught:
+        Asker(server).get(no(status, b"why", Retry_After="99"))
+    passed = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 -- our own
+    assert type(passed) is type(caught.value)
+    assert (str(passed), vars(passed)) == (str(caught.value), vars(caught.value))
 
 
 def broken(_body: bytes) -> object:
