@@ -6,8 +6,7 @@ import asyncpg
 import pytest
 
 from collector.clock import now
-from collector.pipeline.commit import Batch, commit
-from collector.pipeline.prepare import prepare
+from collector.pipeline.commit import batch_of, commit
 from collector.store import ingest, streams
 from tests.collector.pipeline.test_order import (
     Fact,
@@ -59,7 +58,7 @@ async def test_what_two_share_that_looked_before_either_committed_is_joined_once
     async def write(conn: asyncpg.Connection, facts: list[Fact]) -> ingest.BatchRow:
         events = [event("race", f) for f in facts]
         row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=len(events))
-        return await commit(conn, Batch(row, events, prepare(events)), limit, now)
+        return await commit(conn, batch_of(row, events), limit, now)
 
     holder = await asyncpg.connect(database.dsn("tieout_app"))
     try:
