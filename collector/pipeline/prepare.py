@@ -77,7 +77,9 @@ def prepare(
     folds: dict[Step, list[tuple[int, Event]]] = {}
     amounts: defaultdict[str, int] = defaultdict(int)
     delivered, accepted = set(), set()
-    for event in sorted(events, key=_identity):  # in another order COPYs of the same keys deadlock
+    for event in sorted(
+        events, key=_identity
+    ):  # in another order two COPY of the same keys deadlock
         delivered.add(event.position)
         revisions = seen.setdefault(event.event_id, [])
         if event.revision in revisions:
