@@ -55,8 +55,8 @@ def content_id(name: Name) -> bytes:
     document by its id as well. The last 8 are its name hash, the beginning of
     digest("document", *name). Both are signed 64-bit numbers in the store, big-endian here.
     """
-    layout = _before_value(name.kind, name.scope) + packed(name.value)
-    return _value_digest(name.value) + digest_of(layout)[:8]
+    kind, scope, value = name
+    return _value_digest(value) + digest_of(_before_value(kind, scope) + packed(value))[:8]
 
 
 @lru_cache(4096)

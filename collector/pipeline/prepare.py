@@ -59,7 +59,9 @@ class Prepared(msgspec.Struct):
 
 def references_hash(references: Iterable[tuple[int, bytes]]) -> int:
     """Hash a set of references, (role, content id), to a signed 64-bit number, whatever their order."""
-    total = sum(int.from_bytes(name[8:], "big") * (2 * role + 1) for role, name in references)
+    total = 0
+    for role, name in references:
+        total += int.from_bytes(name[8:], "big") * (2 * role + 1)
     return (total + _HASH_MODULUS // 2) % _HASH_MODULUS - _HASH_MODULUS // 2
 
 
@@ -143,16 +145,21 @@ class _Documents:
 
 @lru_cache(32_768)  # a document's events follow each other closely
 def _references(name: Name, held: Held) -> tuple[list[Reference], int]:
-    wanted = dict.fromkeys(held)
-    wanted.pop((IDENTITY, name), None)
-    others = [_reference(role, other) for role, other in wanted]
-    return [_reference(OWN, name), *others], references_hash((r[0], r[1]) for r in others)
+    own = _packed(OWN, name)
+    others = {}
+    for role, other in held:
+        reference = _reference(role, other)
+        others[role, reference[1]] = reference
+    others.pop((IDENTITY, own[1]), None)
+    return [own, *others.values()], references_hash(others)
 
 
-@lru_cache(8_192)  # some are in every second record, such as cost centres
-def _reference(role: int, name: Name) -> Reference:
+def _packed(role: int, name: Name) -> Reference:
     content = content_id(name)
     return role, content, name.kind, rows.reference_tail(role, name, content)
+
+
+_reference = lru_cache(8_192)(_packed)  # some are in every second record, such as cost centres
 
 
 def _fold(members: list[tuple[int, Event]]) -> bytes:
