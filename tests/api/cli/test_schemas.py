@@ -10,12 +10,12 @@ import pytest_asyncio
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it ships no types
 
 from collector.store.embedded import Server
-from tests.api.cli.desk import COMMON, Desk, conforms, same_signals, schemas
+from tests.api.cli.desk import COMMON, HTTP, Desk, conforms, same_signals, schemas
 from tests.support import shop
 from tests.support.postgres import Database, fresh_database, temporary_base
 
 CLOSED = {"additionalProperties", "unevaluatedProperties"}
-OPEN = {COMMON: ("exception", "run_summary"), "http": ("problem",)}
+OPEN = {COMMON: ("exception", "run_summary"), HTTP: ("problem",)}
 """What others add members to."""
 T = "2026-01-31T08:00:00Z"
 COMMANDS = [
