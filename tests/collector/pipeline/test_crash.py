@@ -13,6 +13,7 @@ from api.starter import STARTER_FILES
 TIEOUT = Path(sys.executable).with_name("tieout")
 RECORDS = 30_000
 KILLS = 10
+TRIES_MAX = 50
 VERBS = ("ordered", "invoiced", "paid", "cancelled")
 
 
@@ -57,8 +58,10 @@ def test_ten_kills_leave_the_store_of_an_undisturbed_run(base: Path) -> None:
     took_s = time.perf_counter() - began
 
     random = Random(9)  # noqa: S311 -- when to kill
-    killed = 0
-    for _ in range(KILLS):
+    killed = tries = 0
+    while killed < KILLS:
+        tries += 1
+        assert tries <= TRIES_MAX, f"only {killed} of {tries} were killed before they had ended"
         process = subprocess.Popen(  # noqa: S603 -- our own program
             command(config, disturbed, "sync"),
             stdout=subprocess.DEVNULL,
@@ -68,7 +71,6 @@ def test_ten_kills_leave_the_store_of_an_undisturbed_run(base: Path) -> None:
         killed += process.poll() is None
         process.kill()
         process.wait()
-    assert killed >= KILLS // 2
 
     last = json.loads(run(config, disturbed, "sync", "--json"))["streams"][0]
     assert last["unread"] == 0
