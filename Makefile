@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check format bench schema lock clean
+.PHONY: help setup demo test test-long coverage check format bench schema lock clean
 
 help: ## List the targets with a sentence each.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -24,6 +24,13 @@ test: setup check ## Run what CI runs: style, types, import contracts and the te
 
 test-long: setup ## Run the tests that take longer: fault campaigns and large inputs.
 	@$(BIN)/python -m pytest -m long
+
+# test_crash kills commands by the clock, and being measured makes them slow.
+coverage: setup ## Run the suite with branch coverage of what decides about money; fail below the floor.
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not long and not bench" --ignore tests/collector/pipeline/test_crash.py
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
 
 check: setup ## Check style, types and import contracts.
 	@$(BIN)/ruff check .
