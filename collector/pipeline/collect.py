@@ -8,6 +8,7 @@ import gc
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Self
 
@@ -210,7 +211,8 @@ class Collector:
     def _process_after(self, read: int) -> Process | None:
         """Return the process that reads ahead, if it is ready; have it started if it pays by now."""
         if self._process is None and read >= PROCESS_AFTER_RECORDS:
-            self._process = Process()
+            with suppress(OSError):  # no memory or no numbers left: the thread goes on
+                self._process = Process()
         return self._process if self._process is not None and self._process.ready else None
 
     def _row(
