@@ -263,6 +263,14 @@ def _used(loc: Loc, flow: Flow) -> Iterator[tuple[Loc, str]]:
         for side, event_types in (("by", end.by), ("until", end.until)):
             for n, event_type in enumerate(event_types):
                 yield (*loc, "ends", name, side, n), event_type
+    yield from _compared(loc, flow)
+
+
+def _compared(loc: Loc, flow: Flow) -> Iterator[tuple[Loc, str]]:
+    for i, pair in enumerate(flow.compare):
+        for side, event_types in (("components", pair.components), ("tax", pair.tax)):
+            for n, event_type in enumerate(event_types):
+                yield (*loc, "compare", i, side, n), event_type
 
 
 def _side(step: Step, side: str) -> list[str]:

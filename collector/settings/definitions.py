@@ -180,11 +180,26 @@ class EndState(Definition):
 
 
 class Comparison(Definition):
-    """Two steps whose amounts must agree, and by how much they may differ (minor units)."""
+    """Two steps whose amounts must agree, and by how much they may differ (minor units).
+
+    With the grain `group` a document of the step `right` (a payment) is held against the sum of the
+    documents of `left` that name it as a group reference, for it often settles several of them.
+    """
 
     left: Kind
     right: Kind
     tolerance_minor: int = Field(0, ge=0)
+    grain: Literal["case", "group"] = "case"
+    in_parts: bool = Field(
+        False, description="`right` may come in parts: too little is pending until its due time"
+    )
+    components: list[EventType] = Field(
+        [],
+        description="Facts whose signed amounts explain `right` less `left`: advances, personal shares, charges",
+    )
+    tax: list[EventType] = Field(
+        [], description="Facts that state the tax, so that a difference of just that is named"
+    )
 
 
 class Flow(Definition):

@@ -67,70 +67,6 @@ CREATE FUNCTION read.configuration(p_as_known timestamp with time zone) RETURNS 
 
 ALTER FUNCTION read.configuration(p_as_known timestamp with time zone) OWNER TO tieout_owner;
 
--- Name: calendar_of(jsonb, text); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
-
-CREATE FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE
-    RETURN ((p_configuration -> 'calendars'::text) -> (((p_configuration -> 'entities'::text) -> p_entity) ->> 'calendar'::text));
-
-ALTER FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) OWNER TO tieout_owner;
-
--- Name: due_at(jsonb, timestamp with time zone, text); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
-
-CREATE FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) RETURNS timestamp with time zone
-    LANGUAGE plpgsql STABLE
-    AS $$
-DECLARE
-    n integer := split_part(p_rule, ' ', 1)::integer;
-    unit text := rtrim(substr(p_rule, strpos(p_rule, ' ') + 1), 's');
-    local timestamp;
-    basis_day date;
-    elapsed interval;
-    answer timestamptz;
-BEGIN
-    IF p_basis IS NULL OR p_rule IS NULL THEN
-        RETURN NULL;
-    END IF;
-    CASE unit
-        WHEN 'minute' THEN RETURN p_basis + make_interval(mins => n);
-        WHEN 'hour' THEN RETURN p_basis + make_interval(hours => n);
-        WHEN 'day' THEN RETURN p_basis + make_interval(hours => 24 * n);
-        WHEN 'business day' THEN
-            local := p_basis AT TIME ZONE (p_calendar ->> 'timezone');
-            basis_day := local::date + (local::time > (p_calendar ->> 'closes')::time)::integer;
-            IF n = 0 THEN
-                SELECT closes_at INTO answer FROM tieout.business_day
-                WHERE calendar = p_calendar ->> 'days' AND day >= basis_day ORDER BY day LIMIT 1;
-            ELSE
-                SELECT closes_at INTO answer FROM tieout.business_day
-                WHERE calendar = p_calendar ->> 'days' AND day > basis_day
-                ORDER BY day OFFSET n - 1 LIMIT 1;
-            END IF;
-        WHEN 'business hour' THEN
-            SELECT open_before + least(p_basis - opens_at, closes_at - opens_at) INTO elapsed
-            FROM tieout.business_day
-            WHERE calendar = p_calendar ->> 'days' AND opens_at <= p_basis
-            ORDER BY day DESC LIMIT 1;
-            elapsed := elapsed + make_interval(hours => n);
-            SELECT opens_at + (elapsed - open_before) INTO answer FROM tieout.business_day
-            WHERE calendar = p_calendar ->> 'days' AND closes_at >= p_basis
-              AND open_before + (closes_at - opens_at) >= elapsed
-            ORDER BY day LIMIT 1;
-    END CASE;
-    RETURN answer;
-END $$;
-
-ALTER FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) OWNER TO tieout_owner;
-
--- Name: due_at(text, timestamp with time zone, text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
-
-CREATE FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    RETURN tieout.due_at(tieout.calendar_of(read.configuration(p_as_known), p_entity), p_basis, p_rule);
-
-ALTER FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
-
 -- Name: flow_definition(text, timestamp with time zone); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with time zone) RETURNS jsonb
@@ -138,6 +74,25 @@ CREATE FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with ti
     RETURN (SELECT f.value AS f FROM jsonb_array_elements((read.configuration(flow_definition.p_as_known) -> 'flows'::text)) f(value) WHERE ((f.value ->> 'flow'::text) = flow_definition.p_flow));
 
 ALTER FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: comparisons(text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.comparisons(p_flow text, p_as_known timestamp with time zone) RETURNS TABLE(ordinal bigint, left_step text, right_step text, tolerance_minor bigint, grain text, in_parts boolean, components jsonb, tax jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT c.ordinality,
+     (c.value ->> 'left'::text),
+     (c.value ->> 'right'::text),
+     ((c.value ->> 'tolerance_minor'::text))::bigint AS int8,
+     COALESCE((c.value ->> 'grain'::text), 'case'::text) AS "coalesce",
+     COALESCE(((c.value ->> 'in_parts'::text))::boolean, false) AS "coalesce",
+     COALESCE((c.value -> 'components'::text), '[]'::jsonb) AS "coalesce",
+     COALESCE((c.value -> 'tax'::text), '[]'::jsonb) AS "coalesce"
+    FROM jsonb_array_elements((tieout.flow_definition(comparisons.p_flow, comparisons.p_as_known) -> 'compare'::text)) WITH ORDINALITY c(value, ordinality);
+END;
+
+ALTER FUNCTION read.comparisons(p_flow text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
 
 -- Name: document; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -280,6 +235,137 @@ END;
 
 ALTER FUNCTION tieout.flow_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint) OWNER TO tieout_owner;
 
+-- Name: comparison_events(text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) RETURNS TABLE(component bigint, document bigint, type text, amount_minor bigint, currency text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_nestloop TO 'off'
+    SET jit TO 'off'
+    SET work_mem TO '64MB'
+    BEGIN ATOMIC
+ WITH once AS MATERIALIZED (
+          SELECT ( SELECT array_agg(DISTINCT t.value) AS array_agg
+                    FROM read.comparisons(comparison_events.p_flow, comparison_events.p_as_known) c(ordinal, left_step, right_step, tolerance_minor, grain, in_parts, components, tax),
+                     LATERAL jsonb_array_elements_text((c.components || c.tax)) t(value)) AS types,
+             read.seq_at(comparison_events.p_as_known) AS seq
+         )
+  SELECT e.component,
+     e.document,
+     e.type,
+     e.amount_minor,
+     e.currency
+    FROM once,
+     LATERAL tieout.flow_events(once.types, comparison_events.p_as_of, once.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body);
+END;
+
+ALTER FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: reference; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.reference (
+    document bigint NOT NULL,
+    batch bigint NOT NULL,
+    value_hash bigint NOT NULL,
+    name_hash bigint NOT NULL,
+    role smallint NOT NULL,
+    kind text NOT NULL,
+    scope text NOT NULL,
+    value text NOT NULL
+);
+
+ALTER TABLE tieout.reference OWNER TO tieout_owner;
+
+-- Name: documents(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.documents(p_as_known timestamp with time zone) RETURNS TABLE(document bigint, document_id uuid, component bigint, kind text, scope text, number text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_nestloop TO 'off'
+    SET jit TO 'off'
+    SET work_mem TO '64MB'
+    BEGIN ATOMIC
+ WITH once AS MATERIALIZED (
+          SELECT read.seq_at(documents.p_as_known) AS seq
+         )
+  SELECT m.document,
+     m.content_id,
+     m.component,
+     m.kind,
+     r.scope,
+     r.value
+    FROM (((once
+      CROSS JOIN LATERAL tieout.membership(once.seq) m(document, component, kind, content_id))
+      JOIN tieout.reference r ON (((r.document = m.document) AND (r.role = 0))))
+      JOIN tieout.batch b ON (((b.id = r.batch) AND (b.seq <= once.seq))));
+END;
+
+ALTER FUNCTION read.documents(p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: calendar_of(jsonb, text); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    RETURN ((p_configuration -> 'calendars'::text) -> (((p_configuration -> 'entities'::text) -> p_entity) ->> 'calendar'::text));
+
+ALTER FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) OWNER TO tieout_owner;
+
+-- Name: due_at(jsonb, timestamp with time zone, text); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    AS $$
+DECLARE
+    n integer := split_part(p_rule, ' ', 1)::integer;
+    unit text := rtrim(substr(p_rule, strpos(p_rule, ' ') + 1), 's');
+    local timestamp;
+    basis_day date;
+    elapsed interval;
+    answer timestamptz;
+BEGIN
+    IF p_basis IS NULL OR p_rule IS NULL THEN
+        RETURN NULL;
+    END IF;
+    CASE unit
+        WHEN 'minute' THEN RETURN p_basis + make_interval(mins => n);
+        WHEN 'hour' THEN RETURN p_basis + make_interval(hours => n);
+        WHEN 'day' THEN RETURN p_basis + make_interval(hours => 24 * n);
+        WHEN 'business day' THEN
+            local := p_basis AT TIME ZONE (p_calendar ->> 'timezone');
+            basis_day := local::date + (local::time > (p_calendar ->> 'closes')::time)::integer;
+            IF n = 0 THEN
+                SELECT closes_at INTO answer FROM tieout.business_day
+                WHERE calendar = p_calendar ->> 'days' AND day >= basis_day ORDER BY day LIMIT 1;
+            ELSE
+                SELECT closes_at INTO answer FROM tieout.business_day
+                WHERE calendar = p_calendar ->> 'days' AND day > basis_day
+                ORDER BY day OFFSET n - 1 LIMIT 1;
+            END IF;
+        WHEN 'business hour' THEN
+            SELECT open_before + least(p_basis - opens_at, closes_at - opens_at) INTO elapsed
+            FROM tieout.business_day
+            WHERE calendar = p_calendar ->> 'days' AND opens_at <= p_basis
+            ORDER BY day DESC LIMIT 1;
+            elapsed := elapsed + make_interval(hours => n);
+            SELECT opens_at + (elapsed - open_before) INTO answer FROM tieout.business_day
+            WHERE calendar = p_calendar ->> 'days' AND closes_at >= p_basis
+              AND open_before + (closes_at - opens_at) >= elapsed
+            ORDER BY day LIMIT 1;
+    END CASE;
+    RETURN answer;
+END $$;
+
+ALTER FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) OWNER TO tieout_owner;
+
+-- Name: due_at(text, timestamp with time zone, text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN tieout.due_at(tieout.calendar_of(read.configuration(p_as_known), p_entity), p_basis, p_rule);
+
+ALTER FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
 -- Name: flow_types(jsonb); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.flow_types(p_flow jsonb) RETURNS text[]
@@ -333,21 +419,6 @@ CREATE FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone)
 END;
 
 ALTER FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
-
--- Name: reference; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.reference (
-    document bigint NOT NULL,
-    batch bigint NOT NULL,
-    value_hash bigint NOT NULL,
-    name_hash bigint NOT NULL,
-    role smallint NOT NULL,
-    kind text NOT NULL,
-    scope text NOT NULL,
-    value text NOT NULL
-);
-
-ALTER TABLE tieout.reference OWNER TO tieout_owner;
 
 -- Name: steps(text, timestamp with time zone, timestamp with time zone, jsonb); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
@@ -1394,23 +1465,15 @@ REVOKE ALL ON FUNCTION read.configuration(p_as_known timestamp with time zone) F
 GRANT ALL ON FUNCTION read.configuration(p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.configuration(p_as_known timestamp with time zone) TO tieout_app;
 
--- Name: FUNCTION calendar_of(p_configuration jsonb, p_entity text); Type: ACL; Schema: tieout; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) FROM PUBLIC;
-
--- Name: FUNCTION due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text); Type: ACL; Schema: tieout; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) FROM PUBLIC;
-
--- Name: FUNCTION due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) TO tieout_reader;
-GRANT ALL ON FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) TO tieout_app;
-
 -- Name: FUNCTION flow_definition(p_flow text, p_as_known timestamp with time zone); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION comparisons(p_flow text, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.comparisons(p_flow text, p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.comparisons(p_flow text, p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.comparisons(p_flow text, p_as_known timestamp with time zone) TO tieout_app;
 
 -- Name: TABLE document; Type: ACL; Schema: tieout; Owner: tieout_owner
 
@@ -1445,6 +1508,36 @@ GRANT SELECT,INSERT,DELETE ON TABLE tieout.revised TO tieout_app;
 
 REVOKE ALL ON FUNCTION tieout.flow_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint) FROM PUBLIC;
 
+-- Name: FUNCTION comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) TO tieout_app;
+
+-- Name: TABLE reference; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tieout.reference TO tieout_app;
+
+-- Name: FUNCTION documents(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.documents(p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.documents(p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.documents(p_as_known timestamp with time zone) TO tieout_app;
+
+-- Name: FUNCTION calendar_of(p_configuration jsonb, p_entity text); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) FROM PUBLIC;
+
+-- Name: FUNCTION due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) FROM PUBLIC;
+
+-- Name: FUNCTION due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) TO tieout_app;
+
 -- Name: FUNCTION flow_types(p_flow jsonb); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.flow_types(p_flow jsonb) FROM PUBLIC;
@@ -1460,10 +1553,6 @@ GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time 
 REVOKE ALL ON FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) TO tieout_app;
-
--- Name: TABLE reference; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tieout.reference TO tieout_app;
 
 -- Name: FUNCTION steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb); Type: ACL; Schema: read; Owner: tieout_owner
 

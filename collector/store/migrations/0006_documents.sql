@@ -1,0 +1,45 @@
+-- What controls need besides steps: documents with their numbers, and the pairs that a flow compares.
+
+-- The pairs of steps whose amounts a flow compares.
+CREATE FUNCTION read.comparisons(p_flow text, p_as_known timestamptz)
+RETURNS TABLE (ordinal bigint, left_step text, right_step text, tolerance_minor bigint, grain text,
+               in_parts boolean, components jsonb, tax jsonb)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT c.ordinality, c.value ->> 'left', c.value ->> 'right', (c.value ->> 'tolerance_minor')::bigint,
+           coalesce(c.value ->> 'grain', 'case'), coalesce((c.value ->> 'in_parts')::boolean, false),
+           coalesce(c.value -> 'components', '[]'), coalesce(c.value -> 'tax', '[]')
+    FROM jsonb_array_elements(tieout.flow_definition(p_flow, p_as_known) -> 'compare') WITH ORDINALITY c;
+END;
+
+-- The facts that explain a difference, or that state the tax: they make no step, and no claim either.
+CREATE FUNCTION read.comparison_events(p_flow text, p_as_of timestamptz, p_as_known timestamptz)
+RETURNS TABLE (component bigint, document bigint, type text, amount_minor bigint, currency text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
+BEGIN ATOMIC
+    WITH once AS MATERIALIZED (
+        SELECT (SELECT array_agg(DISTINCT t) FROM read.comparisons(p_flow, p_as_known) c,
+                       jsonb_array_elements_text(c.components || c.tax) t) AS types,
+               read.seq_at(p_as_known) AS seq)
+    SELECT e.component, e.document, e.type, e.amount_minor, e.currency
+    FROM once, tieout.flow_events(once.types, p_as_of, once.seq) e;
+END;
+
+-- The documents known at K, each with its own number and the transaction that it belongs to.
+CREATE FUNCTION read.documents(p_as_known timestamptz)
+RETURNS TABLE (document bigint, document_id uuid, component bigint, kind text, scope text, number text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
+BEGIN ATOMIC
+    WITH once AS MATERIALIZED (SELECT read.seq_at(p_as_known) AS seq)
+    SELECT m.document, m.content_id, m.component, m.kind, r.scope, r.value
+    FROM once CROSS JOIN tieout.membership(once.seq) m
+    JOIN tieout.reference r ON r.document = m.document AND r.role = 0
+    JOIN tieout.batch b ON b.id = r.batch AND b.seq <= once.seq;
+END;
+
+REVOKE EXECUTE ON FUNCTION read.comparisons(text, timestamptz), read.documents(timestamptz),
+    read.comparison_events(text, timestamptz, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION read.comparisons(text, timestamptz), read.documents(timestamptz),
+    read.comparison_events(text, timestamptz, timestamptz) TO tieout_reader, tieout_app;
