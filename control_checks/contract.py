@@ -46,11 +46,15 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class Telling(NamedTuple):
-    """What a sentence needs besides the item: the status time, the entity's clock, the document's noun."""
+    """What a sentence needs besides the item: the status time, the entity's clock, the document's noun.
+
+    `complete` says whether the streams that the check needs are known to be complete to the status time.
+    """
 
     as_of: datetime
     zone: ZoneInfo
     noun: str
+    complete: bool = True
 
     def subject(self, item: Item) -> str:
         """Name the item: `Report 57EE1F (DE10, EUR 1,250.00)`."""
@@ -84,8 +88,14 @@ class Telling(NamedTuple):
 class Check(NamedTuple):
     """A check, as the registry holds it. Its `title` is an expectation.
 
+    The texts are its specification: `docs/controls/` and the README are made of them and of its
+    `cases.yaml`, which must show every reason, every exclusion and every trap (a situation in which a
+    careless check would raise a false alarm). `presence` names the reasons that are proven by what is
+    there; the others rest on something absent. `due` is empty where nothing is ever pending.
+
     The streams of the steps that its parameters need must be complete for a PASS; where they need none,
-    those of the whole flow. `not_tested` names sub-tests that the configuration leaves out.
+    those of the whole flow. `not_tested` names sub-tests that the configuration leaves out. With
+    `waits_for_streams` an item is pending, not unevaluable, while a stream has just not come far enough.
     """
 
     name: str
@@ -93,11 +103,22 @@ class Check(NamedTuple):
     objective: str
     assertion: str
     catalogue: str
+    population: str
+    rule: str
+    due: str
+    pending: str
+    reasons: Mapping[str, str]
+    excluded: Mapping[str, str]
+    unevaluable: Mapping[str, str]
+    traps: tuple[str, ...]
+    evidence: str
     parameters: type[Definition]
     query: str
     sentence: Callable[[Item, Telling], str]
     source: str
+    presence: frozenset[str] = frozenset()
     not_tested: Callable[[Any], list[str]] = lambda _parameters: []
+    waits_for_streams: bool = False
 
 
 def source_and_query(check_file: str) -> tuple[str, str]:

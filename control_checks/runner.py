@@ -171,8 +171,9 @@ class Engine:
             run.certificate += [
                 c for c in judge.certificates(concerned) if c not in run.certificate
             ]
-            for gap in judge.gaps(concerned, run.as_of):
-                gaps[gap.stream, gap.what] = gap
+            open_gaps = judge.gaps(concerned, run.as_of)
+            gaps |= {(gap.stream, gap.what): gap for gap in open_gaps}
+            judge.complete = not open_gaps
             async with self.store.connect("tieout_reader") as conn:
                 rows = await conn.fetch(
                     check.query,
@@ -230,12 +231,16 @@ class Engine:
         if item.proof == "absence":
             until = min(item.due_at or run.as_of, run.as_of)
             since = item.since_at or EVER
-            unseen = judge.gaps(judge.streams(tuple(item.missing)), until, since)
+            streams = judge.streams(tuple(item.missing))
+            unseen = judge.gaps(streams, until, since)
+            if unseen and check.waits_for_streams and not judge.gaps(streams, EVER, since):
+                population.add(item, "pending")
+                return
             if unseen:
                 population.add(msgspec.structs.replace(item, reason=unseen[0].what), "unevaluable")
                 return
         population.add(item, "exceptions")
-        telling = Telling(run.as_of, judge.zone(item.entity), judge.noun)
+        telling = Telling(run.as_of, judge.zone(item.entity), judge.noun, judge.complete)
         run.exceptions.append(
             Exception_(
                 item.subject,
@@ -267,6 +272,7 @@ class _Judge:
         self._least = control.completeness
         self._covered = covered
         self._produced = produced(configuration.settings)
+        self.complete = True
         self.noun = flow.anchor.replace("_", " ").capitalize()
 
     def streams(self, steps: tuple[str, ...]) -> frozenset[tuple[str, str]]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from collector.settings.mapping import Definition, EventType
+from collector.settings.mapping import Definition, EventType, Kind
 from collector.settings.parameters import NeededStep
 from control_checks.contract import Check, Item, Telling, source_and_query
 
@@ -28,6 +28,16 @@ class Parameters(Definition):
         description="`self` only where records name persons that can be compared",
     )
     submitted: list[EventType] = Field([], description="Event types whose actor is the submitter")
+    beneficiary: Kind | None = Field(
+        None, description="The attribute of those events that names who gets the money"
+    )
+    system_users: list[str] = Field(
+        [], description="Actors that are no persons: they approve for nobody, themselves included"
+    )
+    automatic: list[EventType] = Field(
+        [],
+        description="Approvals by a policy: they count if they carry the attributes `policy` and `policy_version`",
+    )
     changes: list[str] = Field(
         ["submitted", "resubmitted", "saved", "changed", "amended"],
         description="Verbs of events that undo an approval by a change rather than by a refusal",
@@ -50,7 +60,7 @@ def sentence(item: Item, telling: Telling) -> str:
                 f"{opening}, but its approval was taken back on {telling.minute(d['undone_at'])}."
             )
         case "SELF":
-            return f"{opening} with the final approval of the person who submitted it."
+            return f"{opening} with the final approval of the person who submitted it or gets the money."
         case _:
             last = f"; the last step was '{d['last']}'" if d.get("last") else ""
             return f"{opening} without a final approval{last}."
@@ -63,6 +73,35 @@ CHECK = Check(
     objective="Only what somebody entitled has approved is posted or paid.",
     assertion="authorisation",
     catalogue="FIC-31",
+    population="Each claim that is committed at the status time: posted, or paid where no ledger is read.",
+    rule=(
+        "A final approval was effective when it was committed, or came within `grace_minutes` after; with "
+        "the sub-test `self`, by neither the submitter nor the beneficiary. Sub-tests that the data cannot "
+        "answer are noted in each run as not tested."
+    ),
+    due="",
+    pending="Nothing: it is judged as soon as it is committed.",
+    reasons={
+        "NONE": "there was no final approval",
+        "AFTER_COMMIT": "the final approval came after the commitment",
+        "SUPERSEDED_BY_CHANGE": "it was changed after its final approval",
+        "REJECTED_AFTER": "its final approval was taken back",
+        "SELF": "the approver is the submitter or the beneficiary",
+    },
+    presence=frozenset({"SELF"}),
+    excluded={},
+    unevaluable={
+        "PERSON_UNKNOWN": "`self` is asked for, and nobody knows who approved or submitted",
+        "SEVERAL_ANCHORS": "its transaction holds several claims, and the flow does not allow that",
+    },
+    traps=(
+        "Two clocks that differ by two minutes",
+        "Approved by a policy that is cited with its version",
+        "A system user",
+        "A change that leaves the amount as it is",
+        "Rejected once, and approved afterwards",
+    ),
+    evidence="The chain of approvals with the persons, and the commitment.",
     parameters=Parameters,
     query=_query,
     source=_source,

@@ -7,10 +7,12 @@ committed AS MATERIALIZED (
     SELECT s.* FROM s, p WHERE s.step = p.p ->> 'commitment' AND s.done_at IS NOT NULL),
 act AS MATERIALIZED (
     SELECT c.anchor, c.done_at AS committed_at, side.side, e.type, e.occurred_at, e.rank,
-           e.body ->> 'actor' AS actor
-    FROM committed c
+           e.body ->> 'actor' AS actor, e.amount_minor, e.currency
+    FROM committed c CROSS JOIN p
     JOIN ev e ON e.document = c.anchor
-    JOIN side ON side.type = e.type),
+    JOIN side ON side.type = e.type
+    WHERE NOT (p.p -> 'automatic' ? e.type)  -- a policy approves if it is cited, with its version
+       OR (e.body -> 'attributes' ->> 'policy' IS NOT NULL AND e.body -> 'attributes' ->> 'policy_version' IS NOT NULL)),
 tested AS (
     SELECT a.anchor,
            max(a.rank) FILTER (WHERE a.side = 'done_by' AND a.occurred_at <= a.committed_at) AS approved,
@@ -20,10 +22,19 @@ tested AS (
            (array_agg(a.type ORDER BY a.rank DESC)
                FILTER (WHERE a.side = 'undone_by' AND a.occurred_at <= a.committed_at))[1] AS undone_type,
            max(a.occurred_at) FILTER (WHERE a.side = 'undone_by' AND a.occurred_at <= a.committed_at) AS undone_at,
-           (array_agg(a.actor ORDER BY a.rank DESC) FILTER (WHERE a.side = 'done_by'))[1] AS approver
+           (array_agg(a.actor ORDER BY a.rank DESC) FILTER (WHERE a.side = 'done_by'))[1] AS approver,
+           (array_agg(a.amount_minor ORDER BY a.rank DESC)
+               FILTER (WHERE a.side = 'done_by' AND a.occurred_at <= a.committed_at))[1] AS approved_minor,
+           (array_agg(a.currency ORDER BY a.rank DESC)
+               FILTER (WHERE a.side = 'done_by' AND a.occurred_at <= a.committed_at))[1] AS approved_currency
     FROM act a GROUP BY a.anchor),
+claimed AS (  -- the amount when it was committed, and since when
+    SELECT DISTINCT ON (e.document) e.document AS anchor, e.amount_minor, e.currency, e.rank, e.occurred_at
+    FROM ev e JOIN committed c ON c.anchor = e.document
+    WHERE e.amount_minor IS NOT NULL AND e.occurred_at <= c.done_at ORDER BY e.document, e.rank DESC),
 submitter AS (
-    SELECT e.document AS anchor, (array_agg(e.body ->> 'actor' ORDER BY e.rank DESC))[1] AS person
+    SELECT e.document AS anchor, (array_agg(e.body ->> 'actor' ORDER BY e.rank DESC))[1] AS person,
+           (array_agg(e.body -> 'attributes' ->> (p.p ->> 'beneficiary') ORDER BY e.rank DESC))[1] AS beneficiary
     FROM ev e JOIN p ON p.p -> 'submitted' ? e.type GROUP BY e.document),
 begun AS MATERIALIZED (  -- no approval precedes the step that it comes after
     SELECT e.component, min(e.occurred_at) AS at
@@ -37,15 +48,23 @@ last_step AS (
     WHERE e.occurred_at < c.done_at ORDER BY e.document, e.rank DESC),
 item AS (
     SELECT c.document_id, c.number, c.entity, c.amount_minor, c.currency, c.status, c.done_at, c.title,
-           t.approved_at, t.approved_later_at, t.undone_at, t.undone_type, l.last,
-           coalesce(t.undone_at, CASE WHEN b.at <= c.done_at THEN b.at END) AS since_at,
-           coalesce(t.approved > coalesce(t.undone, 0), false) AS effective,
+           t.approved_at, t.approved_later_at, l.last, t.undone_type, x.changed,
+           CASE WHEN x.changed THEN m.occurred_at ELSE t.undone_at END AS undone_at,
+           coalesce(CASE WHEN x.changed THEN m.occurred_at ELSE t.undone_at END,
+                    CASE WHEN b.at <= c.done_at THEN b.at END) AS since_at,
+           coalesce(t.approved > coalesce(t.undone, 0), false) AND NOT x.changed AS effective,
            t.approved_later_at <= c.done_at + make_interval(mins => (p.p ->> 'grace_minutes')::int) AS in_grace,
-           p.p -> 'sub_tests' ? 'self' AND t.approver = m.person AS self,
-           p.p -> 'sub_tests' ? 'self' AND (t.approver IS NULL OR m.person IS NULL) AS nobody
+           x.self_tested AND NOT p.p -> 'system_users' ? t.approver
+               AND (t.approver = n.person OR t.approver = n.beneficiary) AS self,
+           x.self_tested AND (t.approver IS NULL OR n.person IS NULL) AS nobody
     FROM committed c CROSS JOIN p
-    LEFT JOIN tested t ON t.anchor = c.anchor LEFT JOIN submitter m ON m.anchor = c.anchor
-    LEFT JOIN last_step l ON l.anchor = c.anchor LEFT JOIN begun b ON b.component = c.component)
+    LEFT JOIN tested t ON t.anchor = c.anchor LEFT JOIN submitter n ON n.anchor = c.anchor
+    LEFT JOIN claimed m ON m.anchor = c.anchor
+    LEFT JOIN last_step l ON l.anchor = c.anchor LEFT JOIN begun b ON b.component = c.component
+    CROSS JOIN LATERAL (SELECT
+        p.p -> 'sub_tests' ? 'self' AS self_tested,
+        coalesce(m.rank > t.approved
+            AND (m.amount_minor, m.currency) <> (t.approved_minor, t.approved_currency), false) AS changed) x)
 SELECT document_id AS subject, number, entity, amount_minor, currency,
        CASE WHEN status = 'UNEVALUABLE' THEN 'unevaluable'
             WHEN NOT effective AND NOT coalesce(in_grace, false) THEN 'breach'
@@ -56,6 +75,7 @@ SELECT document_id AS subject, number, entity, amount_minor, currency,
             WHEN NOT effective AND NOT coalesce(in_grace, false) THEN
                 CASE WHEN approved_later_at IS NOT NULL THEN 'AFTER_COMMIT'
                      WHEN approved_at IS NULL THEN 'NONE'
+                     WHEN changed THEN 'SUPERSEDED_BY_CHANGE'
                      WHEN split_part(undone_type, '.', 2) = ANY (ARRAY(
                          SELECT jsonb_array_elements_text(p.p -> 'changes'))) THEN 'SUPERSEDED_BY_CHANGE'
                      ELSE 'REJECTED_AFTER' END

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from collector.settings.definitions import Duration
-from collector.settings.mapping import Definition, EventType
+from collector.settings.mapping import Definition, EventType, Kind
 from collector.settings.parameters import NeededStep, StepIfAny
 from control_checks.contract import Check, Item, Telling, source_and_query
 
@@ -20,6 +20,7 @@ class Parameters(Definition):
         "sent", description="Tells NO_DOCUMENT from NEVER_SENT, where the flow has it"
     )
     go_live: datetime | None = Field(None, description="What was approved before it is excluded")
+    test: Kind = Field("test", description="The end state of the flow that marks a test")
     reasons: dict[EventType, str] = Field(
         {
             "journal.refused": "REFUSED_BY_ERP",
@@ -60,6 +61,41 @@ CHECK = Check(
     objective="What was approved reaches the ledger, in the right period.",
     assertion="completeness, cut-off",
     catalogue="FIC-03",
+    population=(
+        "Each claim whose final approval is effective at the status time: the last one, with no later "
+        "rejection, withdrawal, resubmission or change of amount."
+    ),
+    rule="At least one posted document is linked to it by identity, and not reversed at the status time.",
+    due="`due` after the approval; by default the due time of the step `posted` in the flow.",
+    pending="The status time is not past the due time: in transit.",
+    reasons={
+        "NEVER_SENT": "it was never handed to the ledger",
+        "SEND_FAILED": "sending it failed, and it was not sent again",
+        "REFUSED_BY_ERP": "the ledger refused the last attempt",
+        "PARKED": "a document was parked, which is not posted",
+        "NO_DOCUMENT": "it was sent, and no document came of it",
+        "REVERSED_NOT_REPOSTED": "the posting was reversed and not made again",
+    },
+    excluded={
+        "ZERO_PAYABLE": "nothing is payable",
+        "TEST": "the flow marks it as a test",
+        "BEFORE_GO_LIVE": "it was approved before `go_live`",
+    },
+    unevaluable={
+        "NO_DUE_TIME": "there is no rule for its due time, or its entity has no calendar",
+        "SEVERAL_ANCHORS": "its transaction holds several claims, and the flow does not allow that",
+    },
+    traps=(
+        "A claim of zero",
+        "A wholly personal claim",
+        "Waiting for a scheduled payment run",
+        "The approval was withdrawn",
+        "The amount changed after the approval",
+        "The entity was not yet live",
+        "A claim settled against an advance stays in",
+        "A posting that became known later",
+    ),
+    evidence="The approval, and every attempt to post with the ledger's answer.",
     parameters=Parameters,
     query=_query,
     source=_source,

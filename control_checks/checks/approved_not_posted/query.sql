@@ -8,14 +8,17 @@ item AS (
            a.claimed_minor, a.claimed_currency, posted.skipped, posted.done_at AS posted_at,
            posted.undone_at, posted.failed_at, posted.failed_type, posted.failed_message,
            sent.done_at AS sent_at,
-           posted.due_at
+           posted.due_at, a.state
     FROM p CROSS JOIN s a
     JOIN s posted ON posted.anchor = a.anchor AND posted.step = p.p ->> 'posted'
     LEFT JOIN s sent ON sent.anchor = a.anchor AND sent.step = p.p ->> 'sent'
-    WHERE a.step = p.p ->> 'approved' AND a.done_at IS NOT NULL)
+    WHERE a.step = p.p ->> 'approved' AND a.done_at IS NOT NULL
+      -- an amount that changed since is not what was approved
+      AND coalesce((a.amount_minor, a.currency) = (a.claimed_minor, a.claimed_currency), true))
 SELECT document_id AS subject, number, entity, claimed_minor AS amount_minor, claimed_currency AS currency,
        CASE WHEN approval_status = 'UNEVALUABLE' THEN 'unevaluable'
             WHEN approved_at < (p.p ->> 'go_live')::timestamptz THEN 'excluded'
+            WHEN state = p.p ->> 'test' THEN 'excluded'
             WHEN claimed_minor = 0 OR skipped THEN 'excluded'
             WHEN posted_at IS NOT NULL THEN 'ok'
             WHEN due_at IS NULL THEN 'unevaluable'
@@ -23,6 +26,7 @@ SELECT document_id AS subject, number, entity, claimed_minor AS amount_minor, cl
             ELSE 'breach' END AS finding,
        CASE WHEN approval_status = 'UNEVALUABLE' THEN 'SEVERAL_ANCHORS'
             WHEN approved_at < (p.p ->> 'go_live')::timestamptz THEN 'BEFORE_GO_LIVE'
+            WHEN state = p.p ->> 'test' THEN 'TEST'
             WHEN claimed_minor = 0 OR skipped THEN 'ZERO_PAYABLE'
             WHEN posted_at IS NOT NULL THEN ''
             WHEN due_at IS NULL THEN 'NO_DUE_TIME'

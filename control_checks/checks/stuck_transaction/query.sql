@@ -1,27 +1,37 @@
 -- $1 flow, $2 T, $3 K, $4 parameters
 WITH p AS (SELECT $4::jsonb AS p),
 s AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
+ev AS MATERIALIZED (SELECT * FROM read.flow_events($1, $2, $3)),
+hold AS (  -- a hold counts with a reason and an expiry only
+    SELECT DISTINCT ON (e.document) e.document AS anchor, e.body ->> 'reason_code' AS why,
+           (e.body -> 'attributes' ->> 'hold_until')::timestamptz AS until
+    FROM ev e JOIN p ON p.p -> 'held_by' ? e.type ORDER BY e.document, e.rank DESC),
 waiting AS (
-    SELECT s.* FROM s, p
-    WHERE s.status IN ('PENDING', 'MISSING', 'FAILED', 'UNEVALUABLE') AND s.basis_at IS NOT NULL
+    SELECT s.*, coalesce(p.p -> 'cancelled' ? s.state, false) AS cancelled,
+           CASE WHEN s.state = p.p ->> 'on_hold' AND h.until >= $2 THEN
+               'ON_HOLD(' || h.why || ' until ' || to_char(h.until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"') || ')' END AS hold,
+           CASE WHEN s.state = p.p ->> 'on_hold' OR p.p -> 'cancelled' ? s.state THEN NOT s.skipped
+                ELSE s.status IN ('PENDING', 'MISSING', 'FAILED', 'UNEVALUABLE') END AS open
+    FROM (SELECT s.*, max(ordinal) FILTER (WHERE done_at IS NOT NULL) OVER (PARTITION BY anchor) AS last_done FROM s) s
+    CROSS JOIN p LEFT JOIN hold h ON h.anchor = s.anchor
+    WHERE s.basis_at IS NOT NULL
       AND s.done_at IS NULL AND NOT p.p -> 'owned' ? s.step
-      AND NOT EXISTS (SELECT FROM s later WHERE later.anchor = s.anchor AND later.ordinal > s.ordinal
-                      AND later.done_at IS NOT NULL)),
+      AND s.ordinal > coalesce(s.last_done, 0)),
 tries AS (
-    SELECT w.anchor, w.ordinal,
-           count(*) FILTER (WHERE d.side = 'undone_by') AS undone,
-           max(f.burst) FILTER (WHERE d.side = 'failed_by') AS burst
-    FROM waiting w
-    JOIN read.step_type($1, $3) d ON d.ordinal = w.ordinal
-    JOIN LATERAL (
-        SELECT e.type, count(*) OVER (PARTITION BY e.type ORDER BY e.occurred_at
-                   RANGE BETWEEN interval '24 hours' PRECEDING AND CURRENT ROW) AS burst
-        FROM read.flow_events($1, $2, $3) e WHERE e.component = w.component) f ON f.type = d.type
-    WHERE w.failed_at IS NOT NULL OR w.undone_at IS NOT NULL
-    GROUP BY w.anchor, w.ordinal)
+    SELECT anchor, ordinal, count(*) FILTER (WHERE side = 'undone_by') AS undone,
+           max(burst) FILTER (WHERE side = 'failed_by') AS burst
+    FROM (SELECT w.anchor, w.ordinal, t.side,
+                 count(*) OVER (PARTITION BY w.anchor, w.ordinal, t.side ORDER BY e.occurred_at
+                     RANGE BETWEEN interval '24 hours' PRECEDING AND CURRENT ROW) AS burst
+          FROM waiting w
+          JOIN read.step_type($1, $3) t ON t.ordinal = w.ordinal AND t.side IN ('failed_by', 'undone_by')
+          JOIN ev e ON e.component = w.component AND e.type = t.type
+          WHERE w.open AND (w.failed_at IS NOT NULL OR w.undone_at IS NOT NULL)) x
+    GROUP BY anchor, ordinal)
 SELECT w.document_id AS subject, w.number, w.entity, w.claimed_minor AS amount_minor,
        w.claimed_currency AS currency,
        CASE WHEN w.status = 'UNEVALUABLE' THEN 'unevaluable'
+            WHEN w.cancelled OR w.hold IS NOT NULL THEN 'excluded'
             WHEN t.burst >= (p.p ->> 'attempts')::int THEN 'breach'
             WHEN t.undone >= (p.p ->> 'alternations')::int THEN 'breach'
             WHEN w.rule IS NULL THEN 'excluded'
@@ -29,6 +39,8 @@ SELECT w.document_id AS subject, w.number, w.entity, w.claimed_minor AS amount_m
             WHEN $2 <= w.due_at THEN 'pending'
             ELSE 'breach' END AS finding,
        CASE WHEN w.status = 'UNEVALUABLE' THEN 'SEVERAL_ANCHORS'
+            WHEN w.cancelled THEN 'CANCELLED'
+            WHEN w.hold IS NOT NULL THEN w.hold
             WHEN t.burst >= (p.p ->> 'attempts')::int THEN 'RETRY_LOOP'
             WHEN t.undone >= (p.p ->> 'alternations')::int THEN 'PING_PONG'
             WHEN w.rule IS NULL THEN 'NO_LIMIT'
@@ -46,4 +58,4 @@ SELECT w.document_id AS subject, w.number, w.entity, w.claimed_minor AS amount_m
        jsonb_build_object('title', w.title, 'rule', w.rule, 'waits_for', w.waits_for, 'system', w.system,
                           'message', w.failed_message, 'burst', t.burst, 'undone', t.undone) AS details
 FROM waiting w CROSS JOIN p LEFT JOIN tries t ON t.anchor = w.anchor AND t.ordinal = w.ordinal
-ORDER BY w.number, w.document_id, w.ordinal
+WHERE w.open ORDER BY w.number, w.document_id, w.ordinal
