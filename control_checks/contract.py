@@ -57,12 +57,14 @@ class Telling(NamedTuple):
     complete: bool = True
 
     def subject(self, item: Item) -> str:
-        """Name the item: `Report 57EE1F (DE10, EUR 1,250.00)`."""
+        """Name the item: `Report 57EE1F (DE10, EUR 1,250.00)`; by its own `kind`, if details say it."""
+        kind = item.details.get("kind")
+        noun = self.noun if kind is None else str(kind).replace("_", " ").capitalize()
         about = [item.entity] if item.entity else []
         if item.amount_minor is not None and item.currency is not None:
             about.append(from_minor(item.amount_minor, item.currency))
-        named = item.number.casefold().startswith(self.noun.casefold())
-        number = item.number if named else f"{self.noun} {item.number}"
+        named = item.number.casefold().startswith(noun.casefold())
+        number = item.number if named else f"{noun} {item.number}"
         return number[:1].upper() + number[1:] + (f" ({', '.join(about)})" if about else "")
 
     def day(self, instant: datetime | str | None) -> str:

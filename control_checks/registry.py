@@ -3,6 +3,8 @@
 from control_checks.checks.approval_missing import check as approval_missing
 from control_checks.checks.approved_not_paid import check as approved_not_paid
 from control_checks.checks.approved_not_posted import check as approved_not_posted
+from control_checks.checks.posted_not_approved import check as posted_not_approved
+from control_checks.checks.status_not_returned import check as status_not_returned
 from control_checks.checks.stuck_transaction import check as stuck_transaction
 from control_checks.contract import Check
 
@@ -10,5 +12,7 @@ CHECKS: dict[str, Check] = {
     "approval_missing": approval_missing.CHECK,
     "approved_not_paid": approved_not_paid.CHECK,
     "approved_not_posted": approved_not_posted.CHECK,
+    "posted_not_approved": posted_not_approved.CHECK,
+    "status_not_returned": status_not_returned.CHECK,
     "stuck_transaction": stuck_transaction.CHECK,
 }

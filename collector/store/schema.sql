@@ -67,6 +67,31 @@ CREATE FUNCTION read.configuration(p_as_known timestamp with time zone) RETURNS 
 
 ALTER FUNCTION read.configuration(p_as_known timestamp with time zone) OWNER TO tieout_owner;
 
+-- Name: calendar_of(jsonb, text); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    RETURN ((p_configuration -> 'calendars'::text) -> (((p_configuration -> 'entities'::text) -> p_entity) ->> 'calendar'::text));
+
+ALTER FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) OWNER TO tieout_owner;
+
+-- Name: calendars(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.calendars(p_as_known timestamp with time zone) RETURNS TABLE(entity text, calendar jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ WITH configuration AS MATERIALIZED (
+          SELECT read.configuration(calendars.p_as_known) AS body
+         )
+  SELECT e.key,
+     tieout.calendar_of(configuration.body, e.key) AS calendar_of
+    FROM configuration,
+     LATERAL jsonb_each((configuration.body -> 'entities'::text)) e(key, value);
+END;
+
+ALTER FUNCTION read.calendars(p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
 -- Name: flow_definition(text, timestamp with time zone); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with time zone) RETURNS jsonb
@@ -302,14 +327,6 @@ END;
 
 ALTER FUNCTION read.documents(p_as_known timestamp with time zone) OWNER TO tieout_owner;
 
--- Name: calendar_of(jsonb, text); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
-
-CREATE FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE
-    RETURN ((p_configuration -> 'calendars'::text) -> (((p_configuration -> 'entities'::text) -> p_entity) ->> 'calendar'::text));
-
-ALTER FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) OWNER TO tieout_owner;
-
 -- Name: due_at(jsonb, timestamp with time zone, text); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) RETURNS timestamp with time zone
@@ -365,6 +382,15 @@ CREATE FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_r
     RETURN tieout.due_at(tieout.calendar_of(read.configuration(p_as_known), p_entity), p_basis, p_rule);
 
 ALTER FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: due_in(jsonb, timestamp with time zone, text); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN tieout.due_at(p_calendar, p_basis, p_rule);
+
+ALTER FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) OWNER TO tieout_owner;
 
 -- Name: flow_types(jsonb); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
@@ -1465,6 +1491,16 @@ REVOKE ALL ON FUNCTION read.configuration(p_as_known timestamp with time zone) F
 GRANT ALL ON FUNCTION read.configuration(p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.configuration(p_as_known timestamp with time zone) TO tieout_app;
 
+-- Name: FUNCTION calendar_of(p_configuration jsonb, p_entity text); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) FROM PUBLIC;
+
+-- Name: FUNCTION calendars(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.calendars(p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.calendars(p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.calendars(p_as_known timestamp with time zone) TO tieout_app;
+
 -- Name: FUNCTION flow_definition(p_flow text, p_as_known timestamp with time zone); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with time zone) FROM PUBLIC;
@@ -1524,10 +1560,6 @@ REVOKE ALL ON FUNCTION read.documents(p_as_known timestamp with time zone) FROM 
 GRANT ALL ON FUNCTION read.documents(p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.documents(p_as_known timestamp with time zone) TO tieout_app;
 
--- Name: FUNCTION calendar_of(p_configuration jsonb, p_entity text); Type: ACL; Schema: tieout; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) FROM PUBLIC;
-
 -- Name: FUNCTION due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) FROM PUBLIC;
@@ -1537,6 +1569,12 @@ REVOKE ALL ON FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with ti
 REVOKE ALL ON FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) TO tieout_app;
+
+-- Name: FUNCTION due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) TO tieout_reader;
+GRANT ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) TO tieout_app;
 
 -- Name: FUNCTION flow_types(p_flow jsonb); Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -39,7 +39,20 @@ BEGIN ATOMIC
     JOIN tieout.batch b ON b.id = r.batch AND b.seq <= once.seq;
 END;
 
-REVOKE EXECUTE ON FUNCTION read.comparisons(text, timestamptz), read.documents(timestamptz),
-    read.comparison_events(text, timestamptz, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION read.comparisons(text, timestamptz), read.documents(timestamptz),
-    read.comparison_events(text, timestamptz, timestamptz) TO tieout_reader, tieout_app;
+-- The calendar of every entity that has one, as configured at K.
+CREATE FUNCTION read.calendars(p_as_known timestamptz) RETURNS TABLE (entity text, calendar jsonb)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH configuration AS MATERIALIZED (SELECT read.configuration(p_as_known) AS body)
+    SELECT e.key, tieout.calendar_of(body, e.key)
+    FROM configuration, jsonb_each(body -> 'entities') e;
+END;
+
+-- As `read.due_at`, for one of those calendars: where many due times are asked for, the configuration is
+-- looked up once.
+CREATE FUNCTION read.due_in(p_calendar jsonb, p_basis timestamptz, p_rule text) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+RETURN tieout.due_at(p_calendar, p_basis, p_rule);
+
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA read FROM PUBLIC;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA read TO tieout_reader, tieout_app;

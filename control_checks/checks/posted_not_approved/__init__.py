@@ -1,0 +1,1 @@
+"""The check `posted_not_approved`."""

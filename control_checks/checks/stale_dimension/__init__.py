@@ -1,0 +1,1 @@
+"""The check `stale_dimension`."""

@@ -1,0 +1,1 @@
+"""The check `status_not_returned`."""
