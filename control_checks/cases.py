@@ -70,6 +70,7 @@ class Case(msgspec.Struct, forbid_unknown_fields=True):
     trap: str = ""
     known: str | None = None
     parameters: dict[str, Any] = {}
+    flow: dict[str, Any] = {}
     declared: dict[str, str] = {}
     unread: dict[str, int] = {}
     says: str | list[str] = []
@@ -115,7 +116,6 @@ class Cases(msgspec.Struct, forbid_unknown_fields=True):
     parameters: dict[str, Any] = {}
     streams: dict[str, list[str]] = {}
     flow: dict[str, Any] = {}
-    further_flows: list[dict[str, Any]] = []
 
 
 class Fact(NamedTuple):
@@ -159,7 +159,7 @@ def configuration(check: Check, case: Case) -> Configuration:
     """Make the configuration in which a case plays."""
     common, setting = cases(check.name), _setting()
     streams = setting["streams"] | common.streams
-    flow = setting["flow"] | common.flow
+    flow = setting["flow"] | common.flow | case.flow
     listed = facts(check, case)
     settings = {
         "tieout": 1,
@@ -170,7 +170,7 @@ def configuration(check: Check, case: Case) -> Configuration:
             name: _source(name, types, case, sum(fact.stream == name for fact in listed))
             for name, types in streams.items()
         },
-        "flows": [flow, *common.further_flows],
+        "flows": [flow, *(f for f in [setting["flow"]] if f["flow"] != flow["flow"])],
         "controls": {
             CONTROL: {
                 "check": check.name,

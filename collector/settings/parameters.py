@@ -19,6 +19,7 @@ class NamesStep(NamedTuple):
 
 
 NeededStep = Annotated[Kind, NamesStep(needed=True)]
+NeededSteps = Annotated[list[Kind], NamesStep(needed=True)]
 StepIfAny = Annotated[Kind, NamesStep(needed=False)]
 StepsIfAny = Annotated[list[Kind], NamesStep(needed=False)]
 

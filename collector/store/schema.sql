@@ -430,6 +430,28 @@ END;
 
 ALTER FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) OWNER TO tieout_owner;
 
+-- Name: names(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.names(p_as_known timestamp with time zone) RETURNS TABLE(document bigint, role smallint, kind text, scope text, value text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ WITH once AS MATERIALIZED (
+          SELECT read.seq_at(names.p_as_known) AS seq
+         )
+  SELECT r.document,
+     r.role,
+     r.kind,
+     r.scope,
+     r.value
+    FROM once,
+     (tieout.reference r
+      JOIN tieout.batch b ON ((b.id = r.batch)))
+   WHERE ((r.role > 0) AND (b.seq <= once.seq));
+END;
+
+ALTER FUNCTION read.names(p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
 -- Name: step_type(text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) RETURNS TABLE(ordinal bigint, step text, side text, type text)
@@ -1585,6 +1607,12 @@ REVOKE ALL ON FUNCTION tieout.flow_types(p_flow jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) TO tieout_app;
+
+-- Name: FUNCTION names(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.names(p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone) TO tieout_app;
 
 -- Name: FUNCTION step_type(p_flow text, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
 

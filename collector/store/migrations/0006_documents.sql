@@ -39,6 +39,17 @@ BEGIN ATOMIC
     JOIN tieout.batch b ON b.id = r.batch AND b.seq <= once.seq;
 END;
 
+-- Other names of documents, known at K: role 1 identity, 2 group, 3 context.
+CREATE FUNCTION read.names(p_as_known timestamptz)
+RETURNS TABLE (document bigint, role smallint, kind text, scope text, value text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH once AS MATERIALIZED (SELECT read.seq_at(p_as_known) AS seq)
+    SELECT r.document, r.role, r.kind, r.scope, r.value
+    FROM once, tieout.reference r JOIN tieout.batch b ON b.id = r.batch
+    WHERE r.role > 0 AND b.seq <= once.seq;
+END;
+
 -- The calendar of every entity that has one, as configured at K.
 CREATE FUNCTION read.calendars(p_as_known timestamptz) RETURNS TABLE (entity text, calendar jsonb)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -1,0 +1,91 @@
+-- $1 flow, $2 T, $3 K, $4 parameters
+WITH p AS MATERIALIZED (SELECT $4::jsonb AS p),
+step AS MATERIALIZED (
+    SELECT s.value ->> 'name' AS step, s.value ->> 'system' AS system
+    FROM jsonb_array_elements(read.configuration($3) -> 'flows') f, jsonb_array_elements(f -> 'steps') s
+    WHERE f ->> 'flow' = $1),
+value AS MATERIALIZED (  -- every value that somebody gave a code: known at K, told by T, valid from when
+    SELECT t.step, ltrim(lower(d.number), '0') AS code, d.document_id, d.number, e.kind, e.entity, e.occurred_at, e.rank,
+           coalesce(e.body -> 'attributes', '{}') || jsonb_strip_nulls(jsonb_build_object('status', e.body -> 'status')) AS a,
+           greatest(e.occurred_at, coalesce((e.body -> 'attributes' ->> 'valid_from')::timestamptz, e.occurred_at)) AS from_at,
+           coalesce((e.body -> 'attributes' ->> 'valid_from')::timestamptz, e.occurred_at) AS valid_from
+    FROM read.step_type($1, $3) t JOIN read.flow_events($1, $2, $3) e ON e.type = t.type
+    JOIN read.documents($3) d ON d.document = e.document WHERE t.side = 'done_by'),
+owner AS (  -- the owner's value effective at T; none where all lie in the future
+    SELECT DISTINCT ON (v.code) v.*, v.valid_from > $2 AS future, coalesce(lower(v.a ->> 'status') = ANY (closed.words), false) AS closed,
+           min(v.occurred_at) OVER (PARTITION BY v.code) AS first_at
+    FROM p CROSS JOIN LATERAL (SELECT ARRAY(SELECT jsonb_array_elements_text(p.p -> 'closed')) AS words) closed
+    JOIN value v ON v.step = p.p ->> 'owner'
+    ORDER BY v.code, v.valid_from > $2, v.valid_from DESC, v.occurred_at DESC, v.rank DESC),
+consumer AS (
+    SELECT c.step, s.system, h.last_at AS synchronised_at
+    FROM p CROSS JOIN jsonb_array_elements_text(p.p -> 'consumers') c(step) JOIN step s ON s.step = c.step
+    LEFT JOIN (SELECT step, max(occurred_at) AS last_at FROM value GROUP BY step) h
+        ON h.step = p.p -> 'synchronised' ->> c.step),
+held AS (  -- what each consumer holds at T
+    SELECT DISTINCT ON (v.step, v.code) v.* FROM value v JOIN consumer c ON c.step = v.step
+    ORDER BY v.step, v.code, v.occurred_at DESC, v.rank DESC),
+compared AS (
+    SELECT c.step, c.system, c.synchronised_at, o.code AS owned, o.future, o.closed, o.from_at, o.first_at, h.code AS has, h.a AS held,
+           coalesce(o.number, h.number) AS number, coalesce(o.document_id, h.document_id) AS document_id,
+           coalesce(o.kind, h.kind) AS kind, coalesce(o.entity, h.entity) AS entity, o.a,
+           coalesce(lower(coalesce(p.p -> 'values' ->> (h.a ->> 'status'), h.a ->> 'status')) = ANY (
+               ARRAY(SELECT jsonb_array_elements_text(p.p -> 'closed'))), false) AS held_closed,
+           (SELECT min(x.name) FROM jsonb_array_elements_text(p.p -> 'attributes') x(name)
+            WHERE lower(btrim(o.a ->> x.name)) IS DISTINCT FROM
+                  lower(btrim(coalesce(p.p -> 'values' ->> (h.a ->> x.name), h.a ->> x.name)))) AS differing
+    FROM p CROSS JOIN consumer c
+    JOIN (SELECT code FROM owner UNION SELECT code FROM held) every ON true
+    LEFT JOIN owner o ON o.code = every.code
+    LEFT JOIN held h ON h.step = c.step AND h.code = every.code
+    WHERE (o.code IS NOT NULL OR h.code IS NOT NULL)
+      AND (o.code IS NULL OR NOT EXISTS (SELECT FROM jsonb_each(p.p -> 'subset') i WHERE NOT i.value ? coalesce(o.a ->> i.key, '')))
+      AND (o.closed IS NOT TRUE OR o.from_at >= $2 - make_interval(days => (p.p ->> 'ended_days')::int))),
+found AS (
+    SELECT m.*, CASE WHEN has IS NULL THEN CASE WHEN closed THEN NULL ELSE 'MISSING' END
+                     WHEN closed AND NOT held_closed THEN 'STILL_ACTIVE'
+                     WHEN differing IS NOT NULL AND NOT (closed AND held_closed) THEN 'DIFFERENT(' || differing || ')' END AS wrong,
+           CASE WHEN closed THEN p.p ->> 'due_closed' ELSE p.p ->> 'due' END AS rule, k.calendar
+    FROM compared m CROSS JOIN p LEFT JOIN read.calendars($3) k ON k.entity = m.entity),
+item AS (
+    SELECT f.*, CASE WHEN wrong IS NOT NULL THEN read.due_in(calendar, from_at, rule) END AS due_at,
+           coalesce(synchronised_at < $2 - make_interval(hours => (p.p ->> 'stopped_hours')::int), false) AS stopped
+    FROM found f, p),
+usage AS (
+    SELECT u.code, u.currency, u.occurred_at, u.amount_minor FROM (
+        SELECT DISTINCT ON (e.document) e.document, e.currency, e.occurred_at, e.amount_minor,
+               ltrim(lower(e.body -> 'dimensions' ->> (p.p ->> 'dimension')), '0') AS code
+        FROM p CROSS JOIN read.flow_events(p.p ->> 'used_in', $2, $3) e
+        WHERE p.p -> 'used_by' ? e.type AND e.body -> 'dimensions' ? (p.p ->> 'dimension')
+        ORDER BY e.document, e.rank) u),
+used AS (
+    SELECT i.step, i.owned, sum(n) AS n, jsonb_object_agg(currency, minor) FILTER (WHERE currency IS NOT NULL) AS amounts
+    FROM (SELECT i.step, i.owned, u.currency, count(*) AS n, sum(u.amount_minor) AS minor
+          FROM item i JOIN usage u ON u.code = i.owned AND u.occurred_at >= i.from_at
+          WHERE i.wrong IS NOT NULL GROUP BY i.step, i.owned, u.currency) i GROUP BY i.step, i.owned),
+list AS (  -- one for each list that is no longer synchronised, instead of one for each code
+    SELECT DISTINCT ON (c.step) c.step, c.system, c.synchronised_at, v.document_id, v.number, v.kind, v.entity
+    FROM p CROSS JOIN consumer c JOIN value v ON v.step = p.p -> 'synchronised' ->> c.step
+    WHERE c.synchronised_at < $2 - make_interval(hours => (p.p ->> 'stopped_hours')::int)
+    ORDER BY c.step, v.occurred_at DESC)
+SELECT document_id AS subject, number, entity, NULL::bigint AS amount_minor, NULL::text AS currency,
+       CASE WHEN item.owned IS NULL OR future THEN 'excluded' WHEN wrong IS NULL THEN 'ok' WHEN stopped THEN 'excluded'
+            WHEN due_at IS NULL THEN 'unevaluable' WHEN $2 <= due_at THEN 'pending' ELSE 'breach' END AS finding,
+       CASE WHEN item.owned IS NULL THEN 'CONSUMER_ONLY' WHEN future THEN 'FUTURE_DATED' WHEN wrong IS NULL THEN ''
+            WHEN stopped THEN 'LIST_NOT_SYNCHRONISED' WHEN due_at IS NULL THEN 'NO_DUE_TIME'
+            WHEN $2 <= due_at THEN '' ELSE wrong END AS reason,
+       'absence' AS proof, ARRAY[p.p ->> 'owner', item.step] AS missing, from_at AS basis_at,
+       CASE WHEN has IS NULL THEN first_at ELSE from_at END AS since_at, due_at,
+       'as ' || (SELECT system FROM step s WHERE s.step = p.p ->> 'owner') AS expected, coalesce(wrong, '') AS actual,
+       NULL::bigint AS difference_minor,
+       jsonb_build_object('kind', kind, 'owner', (SELECT system FROM step s WHERE s.step = p.p ->> 'owner'), 'consumer', system,
+           'rule', rule, 'closed', closed, 'status', a ->> 'status', 'held_status', held ->> 'status', 'attribute', differing,
+           'value', a ->> differing, 'held', held ->> differing, 'used', coalesce(used.n, 0), 'amounts', used.amounts) AS details
+FROM p, item LEFT JOIN used ON used.step = item.step AND used.owned = item.owned
+UNION ALL
+SELECT document_id, number, entity, NULL, NULL, 'breach', 'SYNC_STOPPED', 'absence', ARRAY[p.p -> 'synchronised' ->> list.step],
+       synchronised_at, synchronised_at, synchronised_at + make_interval(hours => (p.p ->> 'stopped_hours')::int), 'synchronised', 'stopped', NULL,
+       jsonb_build_object('kind', kind, 'consumer', system, 'hours', p.p ->> 'stopped_hours', 'codes',
+           (SELECT count(*) FROM item WHERE item.step = list.step AND wrong IS NOT NULL AND owned IS NOT NULL AND NOT future))
+FROM p, list
+ORDER BY number, subject
