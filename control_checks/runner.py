@@ -23,7 +23,7 @@ from collector.settings.definitions import Control, Flow
 from collector.settings.load import Configuration, produced
 from collector.settings.parameters import needed_steps
 from collector.store import quarantine, totals
-from collector.store.runs import record
+from collector.store.runs import population, record
 from collector.store.session import Store
 from control_checks.contract import Check, Item, Telling
 
@@ -162,7 +162,7 @@ class Engine:
     ) -> None:
         check = self.checks[control.check]
         parameters = check.parameters.model_validate(control.parameters)
-        population = Population()
+        items = Population()
         gaps: dict[tuple[str, str], Gap] = {}
         seen: frozenset[tuple[str, str]] = frozenset()
         for flow_id in control.flows:
@@ -175,7 +175,8 @@ class Engine:
             gaps |= {(gap.stream, gap.what): gap for gap in open_gaps}
             judge.complete = not open_gaps
             async with self.store.connect("tieout_reader") as conn:
-                rows = await conn.fetch(
+                rows = await population(
+                    conn,
                     check.query,
                     flow_id,
                     run.as_of,
@@ -183,15 +184,15 @@ class Engine:
                     parameters.model_dump_json(),
                 )
             for row in rows:
-                self._judge(run, population, judge, check, msgspec.convert(_plain(row), Item))
+                self._judge(run, items, judge, check, msgspec.convert(_plain(row), Item))
             seen |= concerned
-        await self._exclude_accepted(run, population, seen, covered)
-        run.population = msgspec.to_builtins(population)
+        await self._exclude_accepted(run, items, seen, covered)
+        run.population = msgspec.to_builtins(items)
         run.gaps = msgspec.to_builtins(list(gaps.values()))
         run.complete = not gaps
         if run.exceptions:
             run.verdict = "FAIL"
-        elif gaps or population.unevaluable:
+        elif gaps or items.unevaluable:
             run.verdict = "INCOMPLETE"
         else:
             run.verdict = "PASS"
