@@ -195,7 +195,6 @@ class Correlation:
         self.conn = conn
         self.p = p
         self.limit = limit
-        self.memory = memory
         self.names = [references[0][1] for references in p.references]
         self.known = list(map(memory.get, self.names))
         self.packed = Packed()
