@@ -2,12 +2,15 @@
 
 from functools import lru_cache
 from hashlib import blake2b
+from struct import Struct
 from typing import NamedTuple
 
 OWN, IDENTITY, GROUP, CONTEXT = 0, 1, 2, 3
 """Roles as stored: a document's own name, another name that joins, one that links, one to search."""
 
 ROLE_NAMES = ("own", "identity", "group", "context")
+
+_length = Struct(">I").pack
 
 
 class Name(NamedTuple):
@@ -21,7 +24,7 @@ class Name(NamedTuple):
 def packed(field: str) -> bytes:
     """Return a field as it enters a digest: the length of its UTF-8 bytes in four bytes, and these."""
     raw = field.encode()
-    return len(raw).to_bytes(4, "big") + raw
+    return _length(len(raw)) + raw
 
 
 def digest_of(layout: bytes) -> bytes:
@@ -56,7 +59,9 @@ def content_id(name: Name) -> bytes:
     digest("document", *name). Both are signed 64-bit numbers in the store, big-endian here.
     """
     kind, scope, value = name
-    return _value_digest(value) + digest_of(_before_value(kind, scope) + packed(value))[:8]
+    raw = value.encode()
+    layout = _before_value(kind, scope) + _length(len(raw)) + raw
+    return _value_digest(value) + blake2b(layout, digest_size=16).digest()[:8]
 
 
 @lru_cache(4096)

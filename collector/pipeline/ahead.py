@@ -7,6 +7,7 @@ of many records is therefore read in a process of its own; a short one is over b
 import gc
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -33,7 +34,7 @@ from collector.errors import Transient
 from collector.model.event import Event
 from collector.model.reference import digest
 from collector.pipeline.mapping import CompiledMapping, record_hash
-from collector.pipeline.prepare import Prepared, Revisions, prepare
+from collector.pipeline.prepare import Prepared, Revisions, Told, prepare
 from collector.pipeline.values import FUTURE_DAYS_MAX, NotMapped
 from collector.store.quarantine import Quarantined
 
@@ -134,6 +135,7 @@ class Pass:
         self._source = source
         self._chunks: Iterator[Chunk] = source.reader.read(part, cursor)
         self._number = 0
+        self._told: Told = OrderedDict()
         self._kept: dict[int, tuple[list[Event], dict[int, bytes]]] = {}
 
     def next(self, until: datetime) -> Mapped | None:
@@ -158,11 +160,11 @@ class Pass:
             len(chunk.records),
             ignored,
             quarantined,
-            prepare(events, raw=raw),
+            prepare(events, raw=raw, told=self._told),
         )
 
     def again(self, number: int, known: Revisions) -> Prepared:
-        """Prepare one of the last two chunks again, without the events that are known."""
+        """Prepare one of the last two chunks again, whole but for the events that are known."""
         events, raw = self._kept[number]
         return prepare(events, known, raw)
 

@@ -6,7 +6,7 @@ database refuses a duplicate, or when somebody else entered one of the batch's d
 """
 
 import asyncio
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import cast
@@ -27,7 +27,7 @@ REMEMBERED_MAX = 200_000
 
 
 class Contended(Exception):
-    """Another collector entered one of our documents since we looked."""
+    """Another collector entered one of our documents since we looked, or took one away."""
 
 
 class Batch(msgspec.Struct):
@@ -67,7 +67,7 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._known: dict[bytes, ingest.Known] = {}
+        self._known: OrderedDict[bytes, ingest.Known] = OrderedDict()
 
     def get(self, name: bytes) -> ingest.Known | None:
         """Return what is remembered of a document."""
@@ -77,7 +77,7 @@ class Memory:
         """Remember a document of a committed batch; the longest-known are forgotten first."""
         self._known[name] = known
         if len(self._known) > REMEMBERED_MAX:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
 
 
 async def commit(
@@ -124,8 +124,8 @@ class _Writer:
             p = batch.prepared
             if careful:
                 before = await ingest.lock(conn)
-                known = await ingest.known_events(conn, p.event_ids, p.months)
-                if known:
+                known = await ingest.known_events(conn, list(map(rows.event_of, p.tails)))
+                if known or not all(p.references):  # nothing is taken on trust here
                     p = await batch.again(known)
             else:
                 before = await ingest.last_seq(conn)
@@ -195,8 +195,8 @@ class Correlation:
         self.conn = conn
         self.p = p
         self.limit = limit
-        self.names = [references[0][1] for references in p.references]
-        self.known = list(map(memory.get, self.names))
+        self.names = p.names
+        self.known = list(map(memory.get, p.names))
         self.packed = Packed()
         self.ids: list[int] = []
         self.active: list[int] = []
@@ -206,31 +206,43 @@ class Correlation:
         self.component_of: dict[int, int] = {}
         self.grown: set[int] = set()
         self.unremembered: list[int] = []
+        self.gained: dict[int, int] = {}
 
     async def look_up(self) -> None:
-        """Find which documents are known, number the new ones, and see who else holds their names."""
+        """Find which documents are known, number the new ones, and see who else holds their names.
+
+        Raises:
+            Contended: a document that an earlier chunk has told is not there.
+        """
         p, names = self.p, self.names
         unknown = [n for n, known in enumerate(self.known) if known is None]
-        await self._look_up({names[n]: self.limit(p.references[n][0][2]) for n in unknown})
+        await self._look_up({names[n]: self._own_limit(n) for n in unknown})
         for n in unknown:
             self.known[n] = known = self._own(names[n])
             if known is not None:
                 self.unremembered.append(n)
+            elif not p.references[n]:
+                raise Contended
         fresh = iter(await ingest.next_documents(self.conn, self.known.count(None)))
         self.ids = [next(fresh) if known is None else known.document for known in self.known]
         self.active = [
             n
             for n, known in enumerate(self.known)
-            if known is None or known.references_hash != p.hashes[n]
+            if p.references[n] and (known is None or known.references_hash != p.hashes[n])
         ]
         for n in self.active:
-            for role, name, kind, _ in p.references[n]:
+            for role, name, kind in map(rows.reference_of, p.references[n]):
                 if role <= IDENTITY:
                     self.held.setdefault(name, set()).add(self.ids[n])
                     self.most[name] = self.limit(kind)
-        asked = {names[n] for n in unknown}
+        asked = {names[n] for n in unknown if p.references[n]}
         await self._look_up({name: self.most[name] for name in self.held.keys() - asked})
         self._note_components()
+
+    def _own_limit(self, n: int) -> int:
+        """Return how many others to look for that hold a document's own name; it comes first itself."""
+        references = self.p.references[n]
+        return self.limit(rows.reference_of(references[0])[2]) if references else 0
 
     async def _look_up(self, most: Mapping[bytes, int]) -> None:
         self.stored |= await ingest.look_up(self.conn, list(most), list(most.values()))
@@ -266,9 +278,11 @@ class Correlation:
                 first, last = self.p.spans[n]
                 known.first_month = min(first, known.first_month)
                 known.last_month = max(last, known.last_month)
+        for n, hashed in self.gained.items():
+            cast("ingest.Known", self.known[n]).references_hash = hashed
         for n in self.unremembered:
             memory.keep(self.names[n], cast("ingest.Known", self.known[n]))
-        for n, event_type in self.p.steps:
+        for n, event_type, _ in self.p.steps:
             known = cast("ingest.Known", self.known[n])
             if event_type not in known.types:
                 known.types = _with(known.types, event_type)
@@ -284,14 +298,13 @@ class Correlation:
         for n in self.active:
             if self.known[n] is None:
                 head = rows.reference_head(ids[n], batch)
-                for _, _, _, tail in p.references[n]:
+                for tail in p.references[n]:
                     packed.references += head, tail
-        for step, tail in p.steps.items():
-            n, event_type = step
+        for n, event_type, tail in p.steps:
             known, document = self.known[n], ids[n]
             if known is None or event_type not in known.types:
                 packed.steps += rows.step_head(document), tail
-            elif step not in p.revised:
+            elif (n, event_type) not in p.revised:
                 packed.additions[document, event_type] = rows.fold_of(tail)
 
     async def write(self, seq: int) -> None:
@@ -302,7 +315,7 @@ class Correlation:
         widened = []
         for n, known in enumerate(self.known):
             if known is None:
-                _, name, kind, _ = p.references[n][0]
+                _, name, kind = rows.reference_of(p.references[n][0])
                 numbers = ids[n], label_of[ids[n]], seq
                 documents.append(rows.document_row(*numbers, name, p.hashes[n], p.spans[n], kind))
             elif self._widens(n, known):
@@ -325,15 +338,17 @@ class Correlation:
         for document, role, name in await ingest.known_references(self.conn, list(changed)):
             before[document].add((role, name))
         packed: list[bytes] = []
-        hashes = {}
         for document, n in changed.items():
             held = before[document]
-            for role, name, _, tail in self.p.references[n]:
+            for tail in self.p.references[n]:
+                role, name, _ = rows.reference_of(tail)
                 if (role, name) not in held:
                     held.add((role, name))
                     packed += rows.reference_head(document, self.packed.batch), tail
-            hashes[document] = references_hash(pair for pair in held if pair[0] != OWN)
-        await ingest.note_references(self.conn, hashes)
+            self.gained[n] = references_hash(pair for pair in held if pair[0] != OWN)
+        await ingest.note_references(
+            self.conn, {self.ids[n]: hashed for n, hashed in self.gained.items()}
+        )
         return packed
 
     async def _place(self, seq: int) -> dict[int, int]:

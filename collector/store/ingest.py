@@ -203,9 +203,10 @@ async def note_references(conn: Connection, hashes: Mapping[int, int]) -> None:
 
 
 async def known_events(
-    conn: Connection, ids: Sequence[bytes], months: Sequence[date]
+    conn: Connection, events: Sequence[tuple[bytes, date]]
 ) -> dict[bytes, list[bytes]]:
-    """Return the stored revisions of events, in the order of their revision number."""
+    """Return the stored revisions of events, (event id, month), in the order of their revision number."""
+    ids, months = zip(*events, strict=True) if events else ((), ())
     found = await conn.fetch(
         "SELECT e.event_id, e.revision FROM unnest($1::uuid[], $2::date[]) q(event_id, month)"
         " JOIN tieout.event e ON e.event_id = q.event_id AND e.month = q.month"

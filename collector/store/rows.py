@@ -21,16 +21,20 @@ _NULL = struct.pack(">i", -1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH_DAY = date(2000, 1, 1).toordinal()
+_JSONB_VERSION = 1
 _int8 = struct.Struct(">iq").pack
 _event_head = struct.Struct(">hiqiq").pack
 _event_mid = struct.Struct(">iqi16si16siiihiq").pack
+_event_start = struct.Struct(">iqi16si16sii").unpack_from
 _document = struct.Struct(">hiqiqiqi16siqiiii").pack
 _reference_head = struct.Struct(">hiqiq").pack
 _reference_mid = struct.Struct(">i8si8sih").pack  # a content id is its two hashes
+_reference_start, _reference_start_bytes = struct.Struct(">i8si8sihi").unpack_from, 34
 _step_head = struct.Struct(">hiq").pack
 _step_mid = struct.Struct(">iqiq").pack
 _count = struct.Struct(">ii").pack
 _length = struct.Struct(">i").pack
+_jsonb = struct.Struct(">iB").pack
 
 EVENT_COLUMNS = [
     "batch",
@@ -73,7 +77,8 @@ STEP_COLUMNS = ["document", "first_at", "last_at", "amount_minor", "n", "type", 
 
 def microseconds(instant: datetime) -> int:
     """Return PostgreSQL's timestamptz: microseconds since 2000-01-01 UTC."""
-    return (instant - _EPOCH) // _MICROSECOND
+    since = instant - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 @lru_cache(4096)
@@ -89,7 +94,10 @@ def _text(value: str | None) -> bytes:
     return _length(len(raw)) + raw
 
 
-_repeated = lru_cache(65_536)(_text)  # types, currencies, entities, kinds, scopes
+@lru_cache(65_536)
+def _labels(*values: str | None) -> bytes:
+    """Pack texts that come again and again: types, currencies, entities, kinds, scopes."""
+    return b"".join(map(_text, values))
 
 
 def _number(value: int | None) -> bytes:
@@ -98,6 +106,7 @@ def _number(value: int | None) -> bytes:
 
 def event_tail(event: Event, revision_no: int, occurred_us: int) -> bytes:
     """Pack an event but for `batch` and `document`."""
+    body = event.body
     return b"".join(
         (
             _event_mid(
@@ -116,12 +125,9 @@ def event_tail(event: Event, revision_no: int, occurred_us: int) -> bytes:
             ),
             _number(event.sequence),
             _number(event.amount_minor),
-            _repeated(event.type),
-            _repeated(event.currency),
-            _repeated(event.entity),
-            _length(len(event.body) + 1),
-            b"\x01",  # version of jsonb's binary form
-            event.body,
+            _labels(event.type, event.currency, event.entity),
+            _jsonb(len(body) + 1, _JSONB_VERSION),
+            body,
         )
     )
 
@@ -129,6 +135,12 @@ def event_tail(event: Event, revision_no: int, occurred_us: int) -> bytes:
 def event_head(batch: int, document: int) -> bytes:
     """Pack the beginning of an event's row: its field count, batch and document."""
     return _event_head(len(EVENT_COLUMNS), 8, batch, 8, document)
+
+
+def event_of(tail: bytes) -> tuple[bytes, date]:
+    """Unpack what identifies the event that `event_tail` has packed: its id and month."""
+    *_, event_id, _, _, _, month = _event_start(tail)
+    return event_id, date.fromordinal(month + _EPOCH_DAY)
 
 
 def document_row(  # noqa: PLR0913, PLR0917 -- a row's columns
@@ -143,7 +155,7 @@ def document_row(  # noqa: PLR0913, PLR0917 -- a row's columns
     """Pack a row of `document`: `content` is its content id, `span` its first and last month."""
     numbers = 8, document, 8, component, 8, seq
     months = 4, days(span[0]), 4, days(span[1])
-    return _document(8, *numbers, 16, content, 8, references, *months) + _repeated(kind)
+    return _document(8, *numbers, 16, content, 8, references, *months) + _labels(kind)
 
 
 def reference_head(document: int, batch: int) -> bytes:
@@ -153,14 +165,21 @@ def reference_head(document: int, batch: int) -> bytes:
 
 def reference_tail(role: int, name: Name, content: bytes) -> bytes:
     """Pack a reference but for its document and batch: `content` is the content id of its name."""
+    kind, scope, value = name
     return b"".join(
         (
             _reference_mid(8, content[:8], 8, content[8:], 2, role),
-            _repeated(name.kind),
-            _repeated(name.scope),
-            _text(name.value),
+            _labels(kind, scope),
+            _text(value),
         )
     )
+
+
+def reference_of(tail: bytes) -> tuple[int, bytes, str]:
+    """Unpack what `reference_tail` has packed: role, content id of the name, and its kind."""
+    _, by_value, _, by_name, _, role, length = _reference_start(tail)
+    kind = tail[_reference_start_bytes : _reference_start_bytes + length]
+    return role, by_value + by_name, kind.decode()
 
 
 def step_head(document: int) -> bytes:
@@ -175,8 +194,7 @@ def step_tail(first_us: int, last_us: int, n: int, last: Event) -> bytes:
             _step_mid(8, first_us, 8, last_us),
             _number(last.amount_minor),
             _count(4, n),
-            _repeated(last.type),
-            _repeated(last.currency),
+            _labels(last.type, last.currency),
         )
     )
 
