@@ -158,7 +158,8 @@ async def claim(conn: Connection, destination: str, delivery: Delivery, now: dat
 async def note_sent(conn: Connection, destination: str, run: int, now: datetime) -> None:
     """Note that a delivery arrived."""
     await conn.execute(
-        "UPDATE tieout.delivery SET sent_at = $3, error = NULL WHERE run = $1 AND destination = $2",
+        "UPDATE tieout.delivery SET sent_at = $3, given_up_at = NULL, error = NULL"
+        " WHERE run = $1 AND destination = $2",
         *(run, destination, now),
     )
 

@@ -8,12 +8,13 @@ default within minutes. So what fires is sent again and again, each time with an
 silence, ours or a source's, is not taken for good news. An alert that is over gets the end of its run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
 
+from collector.model.words import counted
 from control_checks.notify.notice import Notice
 
 PATH = "/api/v2/alerts"
@@ -31,16 +32,17 @@ class Alert(NamedTuple):
     annotations: dict[str, str]
 
 
-def payload(notice: Notice, before: Notice | None, now: datetime) -> bytes:
-    """Make the body that tells what fires after a notice, and what of the notice before is over."""
-    fires = list(firing(notice))
-    labels = [alert.labels for alert in fires]
-    over = [alert for alert in firing(before) if alert.labels not in labels] if before else []
+def payload(notices: Iterable[tuple[Notice, Notice | None]], now: datetime) -> bytes:
+    """Make the body that tells what fires after notices, and what of the one before each is over."""
     until: str = msgspec.to_builtins(now + HOLD)
-    return msgspec.json.encode(
-        [_posted(alert, until) for alert in fires]
-        + [_posted(alert, notice["timestamp"]) for alert in over]
-    )
+    posted = []
+    for notice, before in notices:
+        fires = list(firing(notice))
+        labels = [alert.labels for alert in fires]
+        over = [alert for alert in firing(before) if alert.labels not in labels] if before else []
+        posted += [_posted(alert, until) for alert in fires]
+        posted += [_posted(alert, notice["timestamp"]) for alert in over]
+    return msgspec.json.encode(posted)
 
 
 def firing(notice: Notice) -> Iterator[Alert]:
@@ -55,6 +57,8 @@ def firing(notice: Notice) -> Iterator[Alert]:
     if not data["concluded"]:
         gaps = data["gaps"]
         said = gaps["sentences"] + _more(gaps["count"], gaps["sentences"])
+        if data["unevaluable"]:
+            said.append(f"{counted(data['unevaluable'], 'item')} could not be judged.")
         yield _alert(
             data, "TieoutControlIncomplete", {}, notice["timestamp"], "could not conclude", said
         )

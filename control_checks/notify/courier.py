@@ -139,12 +139,12 @@ class Courier:
         if now - self._renewed.get(name, now - RENEW) < RENEW:
             return None
         controls = list(self._configuration.settings.controls)
-        for delivery in await alerts.told(conn, name, controls):
-            try:
-                await asyncio.to_thread(self._send, name, delivery)
-            except TieoutError as error:
-                _log.warning("What fires could not be told again to %s: %s", name, error)
-                return str(error)
+        notices = [(d.notice, None) for d in await alerts.told(conn, name, controls)]
+        try:
+            await asyncio.to_thread(self._post, name, alertmanager.payload(notices, now))
+        except TieoutError as error:
+            _log.warning("What fires could not be told again to %s: %s", name, error)
+            return str(error)
         self._renewed[name] = now
         return None
 
@@ -159,7 +159,7 @@ class Courier:
             self._post(name, webhook.body(delivery.notice))
         else:
             now = self._clock()
-            self._post(name, alertmanager.payload(delivery.notice, delivery.before, now))
+            self._post(name, alertmanager.payload([(delivery.notice, delivery.before)], now))
 
     def _post(self, name: str, content: bytes) -> None:
         target = self._targets[name]

@@ -59,6 +59,7 @@ def notice(
             "concluded": left.concluded,
             "summary": _summary(words, left.open),
             "error": None if run.error is None else run.error[:SENTENCE_CHARS_MAX],
+            "unevaluable": sum(run.population.get("unevaluable", {}).values()),
             "gaps": {"count": len(gaps), **_first(gaps)},
             "exceptions": {
                 "open": len(left.open),

@@ -16,7 +16,7 @@ from collector.model.control import Run
 from collector.model.standing import Open, Standing
 
 PRESENT = timedelta(hours=1)
-"""A run speaks of the present if its status time lies at most this long before its start."""
+"""A run by command speaks of the present if its status time lies at most this long before its start."""
 _JUDGED = frozenset({"ok", "exceptions"})
 
 
@@ -49,8 +49,8 @@ class Changes(NamedTuple):
 
 
 def is_present(run: Run) -> bool:
-    """Tell whether a run that was asked for no knowledge time speaks of the present, by its status time."""
-    return timedelta() <= run.started_at - run.as_of <= PRESENT
+    """Tell whether a run that was asked for no knowledge time speaks of the present."""
+    return run.trigger == "schedule" or timedelta() <= run.started_at - run.as_of <= PRESENT
 
 
 def after(before: Standing | None, run: Run, settled: Collection[str]) -> Standing:

@@ -4,18 +4,23 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import json
 import logging
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from collector import http
+from collector import clock, http
 from collector.errors import Misconfigured, Transient
 from collector.store import alerts
 from control_checks.notify import courier
+from tests.api.cli.desk import conforms
 from tests.control_checks.notify.alerting import COMPLETE, PAID, SECRET, Till, open_till, webhook
+from tests.docs.test_commands import ROOT, blocks
 from tests.support.hooks import Post, Receiver, receiving
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore
@@ -72,6 +77,30 @@ def verified(post: Post) -> str:
     expected = base64.b64encode(hmac.new(key, signed + post.body, hashlib.sha256).digest()).decode()
     assert post.headers["webhook-signature"].split() == [f"v1,{expected}"]
     return SECRET
+
+
+async def test_the_documented_verification_takes_it_and_refuses_what_was_changed(
+    till: Till, receiver: Receiver
+) -> None:
+    (verify,) = [b.text for b in blocks(ROOT / "docs/alerts.md") if b.path == "verify.py"]
+    documented: dict[str, Any] = {}
+    exec(verify, documented)  # noqa: S102 -- our own document
+    till.now = clock.now()
+    await till.courier().test("cases")
+    (post,) = receiver.posts
+    other = SECRET.replace("M", "N", 1)
+    late = {**post.headers, "webhook-timestamp": str(int(till.now.timestamp()) - 301)}
+    rotated = {**post.headers, "webhook-signature": f"v1,x {post.headers['webhook-signature']}"}
+    assert documented["verify"](SECRET, post.headers, post.body)
+    assert documented["verify"](SECRET, rotated, post.body)
+    assert not documented["verify"](SECRET, post.headers, post.body + b" ")
+    assert not documented["verify"](other, post.headers, post.body)
+    assert not documented["verify"](SECRET, late, post.body)
+
+
+def test_the_documented_message_is_as_its_schema_says() -> None:
+    (text,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/alerts.md").read_text(), re.DOTALL)
+    conforms("notice", json.loads(text))
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 410, 422, 429, 500, 503])

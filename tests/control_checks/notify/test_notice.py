@@ -152,6 +152,8 @@ def test_the_present_ends_where_a_run_starts(
     present: bool,  # noqa: FBT001 -- a table
 ) -> None:
     about = run(1)
+    assert is_present(about)
+    about.trigger = "command"
     about.as_of = about.started_at - before_start
     assert is_present(about) is present
 
@@ -220,11 +222,19 @@ def test_each_state_has_its_alerts(second: Run, names: list[str]) -> None:
     assert [a.labels["alertname"] for a in alertmanager.firing(found)] == names
 
 
+def test_an_alert_that_could_not_conclude_says_why() -> None:
+    (alert,) = alertmanager.firing(told(CONTROL, run(1, gap=True, doubtful=2)))
+    assert alert.annotations["description"] == (
+        "bank is complete only up to noon.\n2 items could not be judged."
+    )
+    assert alert.annotations["complete"] == "no"
+
+
 def test_an_alert_of_another_owner_is_another_one_and_the_old_one_is_over() -> None:
     before = told(CONTROL, run(1, A))
     renamed = CONTROL.model_copy(update={"owner": "Payables"})
     found = told(renamed, run(2, A, B), run(1, A))
-    posted = msgspec.json.decode(alertmanager.payload(found, before, NOW))
+    posted = msgspec.json.decode(alertmanager.payload([(found, before)], NOW))
     assert [(a["labels"]["owner"], a["endsAt"]) for a in posted] == [
         ("Payables", "2026-02-08T08:00:00Z"),  # a week from now
         ("Treasury", found["timestamp"]),
@@ -247,7 +257,7 @@ def test_a_flood_of_exceptions_is_told_in_a_bounded_message() -> None:
     assert rest["has_more"]
     assert {len(s) for g in data["groups"] for s in g["sentences"]} == {SENTENCE_CHARS_MAX}
     assert len(webhook.body(found)) < 200_000
-    posted = msgspec.json.decode(alertmanager.payload(found, None, NOW))
+    posted = msgspec.json.decode(alertmanager.payload([(found, None)], NOW))
     assert len(posted) == GROUPS_MAX + 1
     assert posted[-1]["annotations"]["description"].endswith("more")
     for alert in posted:  # what a label can hold is bounded by the configuration
