@@ -59,10 +59,15 @@ class Till:
     def clock(self) -> datetime:
         return self.now
 
-    async def run(self, as_of: datetime | None = None, **asked: Any) -> Run:  # noqa: ANN401 -- as_known
+    async def run(
+        self,
+        control: str = CONTROL,
+        as_of: datetime | None = None,
+        as_known: datetime | None = None,
+    ) -> Run:
         self.now += timedelta(minutes=1)
         return await self.application.engine().run(
-            CONTROL, as_of or self.now, asked.get("as_known"), trigger="command", actor="test"
+            control, as_of or self.now, as_known, trigger="command", actor="test"
         )
 
     async def bank(self, *numbers: str) -> None:

@@ -197,6 +197,25 @@ async def test_of_one_control_the_oldest_goes_first_and_the_next_waits_for_it(
     assert opened == [3, 3, 2]
 
 
+@pytest.mark.parametrize(
+    ("status", "controls"),
+    [
+        pytest.param(400, ["stuck_sales", "stuck_again"], id="one message is refused"),
+        pytest.param(500, ["stuck_sales"], id="the receiver is out of order"),
+    ],
+)
+async def test_what_is_refused_holds_up_no_other_control(
+    till: Till, receiver: Receiver, status: int, controls: list[str]
+) -> None:
+    await till.run("stuck_again")
+    receiver.answers = [(status, {}, b"")]
+    await till.courier().deliver()
+    assert [d["data"]["control"] for d in receiver.documents()] == controls
+    till.now += timedelta(seconds=6)
+    await till.courier().deliver()
+    assert [state for state, _ in await states(till)] == ["sent", "sent"]
+
+
 async def test_what_cannot_be_delivered_is_given_up_and_what_follows_is_sent(
     till: Till, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
