@@ -19,8 +19,7 @@ from collector.store import embedded
 from tests.api.cli.desk import Desk, same_signals
 from tests.api.test_service import PATIENCE_S, RUN, answer, serving
 from tests.api.till import write
-from tests.control_checks.notify.alerting import SECRET, webhook
-from tests.control_checks.notify.test_courier import verified
+from tests.control_checks.notify.alerting import SECRET, verified, webhook
 from tests.support.hooks import Receiver, receiving, wait_until
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore

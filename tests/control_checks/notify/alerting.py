@@ -1,5 +1,8 @@
 """A till whose sales must reach the bank, with alerts to a webhook, and time that the test sets."""
 
+import base64
+import hashlib
+import hmac
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +15,7 @@ from collector.store import alerts
 from collector.store.session import Store
 from control_checks.notify.courier import Courier
 from tests.api.till import NOW, append, booking, open_application, sale, write
+from tests.support.hooks import Post
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 -- nobody's
 CONTROL = "stuck_sales"
@@ -142,3 +146,12 @@ def webhook(**urls: str) -> str:
             for name, url in (urls or {"cases": "http://127.0.0.1:9/hook"}).items()
         }
     )
+
+
+def verified(post: Post) -> str:
+    """Return the secret that verifies a request, by the specification and the standard library alone."""
+    key = base64.b64decode(SECRET.removeprefix("whsec_"))
+    signed = f"{post.headers['webhook-id']}.{post.headers['webhook-timestamp']}.".encode()
+    expected = base64.b64encode(hmac.new(key, signed + post.body, hashlib.sha256).digest()).decode()
+    assert post.headers["webhook-signature"].split() == [f"v1,{expected}"]
+    return SECRET

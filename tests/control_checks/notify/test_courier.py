@@ -1,9 +1,6 @@
 """Delivery to real servers on loopback: retries, patience, order, and who sends."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import json
 import logging
 import re
@@ -19,9 +16,17 @@ from collector.errors import Misconfigured, Transient
 from collector.store import alerts
 from control_checks.notify import courier
 from tests.api.cli.desk import conforms
-from tests.control_checks.notify.alerting import COMPLETE, PAID, SECRET, Till, open_till, webhook
+from tests.control_checks.notify.alerting import (
+    COMPLETE,
+    PAID,
+    SECRET,
+    Till,
+    open_till,
+    verified,
+    webhook,
+)
 from tests.docs.test_commands import ROOT, blocks
-from tests.support.hooks import Post, Receiver, receiving
+from tests.support.hooks import Receiver, receiving
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore
 
@@ -68,15 +73,6 @@ async def test_a_notice_arrives_once_signed_as_standard_webhooks_says(
     assert post.document["type"] == "control.changed"
     assert post.document["data"]["control"] == "stuck_sales"
     assert await states(till) == [("sent", 1)]
-
-
-def verified(post: Post) -> str:
-    """Return the secret that verifies a request, by the specification and the standard library alone."""
-    key = base64.b64decode(SECRET.removeprefix("whsec_"))
-    signed = f"{post.headers['webhook-id']}.{post.headers['webhook-timestamp']}.".encode()
-    expected = base64.b64encode(hmac.new(key, signed + post.body, hashlib.sha256).digest()).decode()
-    assert post.headers["webhook-signature"].split() == [f"v1,{expected}"]
-    return SECRET
 
 
 async def test_the_documented_verification_takes_it_and_refuses_what_was_changed(
