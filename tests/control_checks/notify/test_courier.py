@@ -238,6 +238,19 @@ async def test_what_a_removed_destination_was_to_be_told_is_given_up_too(till: T
     assert (await till.courier().deliver()).given_up == 1
 
 
+async def test_a_flood_of_exceptions_arrives_as_one_small_message(
+    till: Till, receiver: Receiver
+) -> None:
+    await till.sell(*(str(n) for n in range(10_000, 15_000)))
+    assert len((await till.run()).exceptions) == 5_003
+    assert (await till.courier().deliver()).sent == 2
+    _, flood = receiver.posts
+    assert len(flood.body) < 20_000
+    (group,) = flood.document["data"]["groups"]
+    assert (group["count"], group["new"], group["amounts"]) == (5_003, 5_000, {"EUR": 6_253_750})
+    assert (len(group["sentences"]), group["has_more"]) == (5, True)
+
+
 async def test_several_at_a_time_never_send_the_same_twice(till: Till, receiver: Receiver) -> None:
     for number in ("1002", "2003"):
         await till.bank(number)
