@@ -43,6 +43,8 @@ EXPORT_S, PUSH_S = 10.0, 60.0
 """How often finished transactions and metrics are sent, where a receiver is configured."""
 RETENTION_S = 10.0
 """How often it is asked whether something is to be erased by retention."""
+ALERTS_S = 5.0
+"""How often it is asked whether an alert is to be delivered, where a destination is configured."""
 UNSENT = "Telemetry could not be sent"
 BACKLOG = 512
 
@@ -114,6 +116,7 @@ class _Service:
         self.schedule = Schedule(application.engine(), application.clock)
         self.meter = Meter(application.store, application.configuration, application.clock)
         self._tail = Tail(application, poll_s)
+        self._courier = application.courier()
 
     def checks(self) -> dict[str, Callable[[], str | None]]:
         """Return what readiness asks of the parts."""
@@ -164,6 +167,10 @@ class _Service:
                 group.create_task(
                     self._repeat(self._erase, RETENTION_S, "Retention could not erase")
                 )
+                if self._application.configuration.settings.alerts:
+                    group.create_task(
+                        self._repeat(self._deliver, ALERTS_S, "Alerts could not be delivered")
+                    )
                 if self._application.configuration.settings.telemetry.otlp_endpoint is not None:
                     group.create_task(self._repeat(self._export, EXPORT_S, UNSENT))
                     group.create_task(self._repeat(self._push, PUSH_S, UNSENT))
@@ -189,6 +196,11 @@ class _Service:
                 rows = await erase_due(conn, self._application.clock())
             if rows:
                 _log.info("Retention erased %d rows.", rows)
+
+    async def _deliver(self) -> None:
+        """Deliver alerts; like the schedules that is the leader's."""
+        if self.schedule.leads:
+            await self._courier.deliver()
 
     async def _export(self) -> None:
         store, configuration = self._application.store, self._application.configuration

@@ -18,6 +18,7 @@ from collector.store import embedded
 from collector.store.ingest import Connection
 from collector.store.session import Store, embedded_store, remote_store
 from connectors.registry import CONNECTORS
+from control_checks.notify.courier import Courier
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
 
@@ -66,6 +67,10 @@ class Application(NamedTuple):
     def engine(self) -> Engine:
         """Make the control engine."""
         return Engine(self.configuration, self.store, CHECKS, self.clock)
+
+    def courier(self) -> Courier:
+        """Make the one who delivers alerts, with the secrets of their destinations."""
+        return Courier(self.store, self.configuration, self.clock)
 
     def collector(self, conn: Connection) -> Collector:
         """Make a collector that writes over a connection."""

@@ -18,6 +18,7 @@ tried again, a bounded number of times; everything else is an error that says wh
 No message, detail or repr holds a credential.
 """
 
+import logging
 import re
 import ssl
 import time
@@ -52,8 +53,24 @@ ANSWER_S_MAX: Final = 300.0
 BODY_BYTES_MAX: Final = 64 << 20
 EXCERPT_CHARS_MAX: Final = 500
 
+_PLAIN_HEADERS = frozenset(
+    [
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "user-agent",
+    ]
+)
+"""Headers that hold no secret; the address of a POST may hold one too, in a part of 8 characters or more."""
 _THROTTLED = 429
 _OUT_OF_ORDER = 500
+
+
+for _name in ("httpx", "httpcore"):  # they write whole addresses, which may hold a secret
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class BrokenAnswer(Transient):
@@ -101,12 +118,14 @@ class Http:
         clock: Clock = now,
         random: Random | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._base = httpx.URL(base_url)
         self._clock = clock
         self._random = random or Random()  # noqa: S311 -- spreads retries; nothing secret
         self._sleep = sleep
-        self._client = httpx.Client(verify=_tls(), timeout=TIMEOUT_S, follow_redirects=False)
+        self._client = httpx.Client(verify=_tls(), timeout=timeout_s, follow_redirects=False)
+        self._answer_s_max = ANSWER_S_MAX * timeout_s / TIMEOUT_S
         self.server_time: datetime | None = None
 
     @override
@@ -129,13 +148,20 @@ class Http:
         """Post a form as (user, password); only for what may be posted twice."""
         return self._retried("POST", url, decode, {"data": dict(form), "auth": basic})
 
+    def post(self, url: str, body: bytes, *, headers: Mapping[str, str]) -> None:
+        """Post once: whoever calls tries again. No message holds the path of `url`: it may be a secret."""
+        target = self._target(url)
+        self._decoded(
+            "POST", target, bytes, {"content": body, "headers": dict(headers)}, target.host
+        )
+
     def _retried(self, method: str, url: str, decode: Decode[T], request: dict[str, Any]) -> T:
         target = self._target(url)
         tries = 0
         while True:
             tries += 1
             try:
-                return self._decoded(method, target, decode, request)
+                return self._decoded(method, target, decode, request, f"{target.host}{target.path}")
             except Transient as error:
                 wait_s = error.wait_s if error.wait_s is not None else self._backoff_s(tries)
                 if tries == TRIES_MAX or wait_s > WAIT_S_MAX:
@@ -156,9 +182,8 @@ class Http:
         return target
 
     def _decoded(
-        self, method: str, target: httpx.URL, decode: Decode[T], request: dict[str, Any]
+        self, method: str, target: httpx.URL, decode: Decode[T], request: dict[str, Any], place: str
     ) -> T:
-        place = f"{target.host}{target.path}"
         with self._answer(method, target, request) as answer:
             body = self._body(answer, place)
         self.server_time = _date(answer.headers.get("Date"))
@@ -199,8 +224,8 @@ class Http:
             body += block
             if len(body) > BODY_BYTES_MAX:
                 raise BrokenAnswer(f"{place} answers with more than {BODY_BYTES_MAX >> 20} MiB.")
-            if elapsed_s() > ANSWER_S_MAX:
-                raise Transient(f"{place} takes longer than {ANSWER_S_MAX:.0f} s to answer.")
+            if elapsed_s() > self._answer_s_max:
+                raise Transient(f"{place} takes longer than {self._answer_s_max:.0f} s to answer.")
         return bytes(body)
 
     def _error(self, answer: httpx.Response, body: bytes, place: str) -> Exception:
@@ -290,8 +315,13 @@ def _date(text: str | None) -> datetime | None:
 def _excerpt(answer: httpx.Response, body: bytes) -> str:
     """Return the beginning of an answer, with what we were trusted with taken out."""
     text = body[: 4 * EXCERPT_CHARS_MAX].decode("utf-8", "replace")
-    scheme, _, sent = answer.request.headers.get("Authorization", "").partition(" ")
+    request = answer.request
+    scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
     password = b64decode(sent).decode().partition(":")[2] if scheme == "Basic" else ""
-    for secret in filter(None, (sent, password)):
+    trusted = [sent, password]
+    if request.method == "POST":
+        trusted += [value for name, value in request.headers.items() if name not in _PLAIN_HEADERS]
+        trusted += re.findall("[^/?&=]{8,}", request.url.raw_path.decode())
+    for secret in filter(None, trusted):
         text = text.replace(secret, "…")
     return re.sub(r"\s+", " ", text).strip()[:EXCERPT_CHARS_MAX]

@@ -22,10 +22,12 @@ from collector.pipeline.completeness import Coverage, Gap, coverage
 from collector.settings.definitions import Control, Flow
 from collector.settings.load import Configuration, produced
 from collector.settings.parameters import needed_steps
-from collector.store import quarantine, totals
+from collector.store import alerts, quarantine, totals
 from collector.store.runs import population, record
 from collector.store.session import Store
 from control_checks.contract import Check, Item, Telling
+from control_checks.notify import outbox
+from control_checks.notify.standing import Watch, is_present
 
 _SOURCE = Path(__file__).read_text(encoding="utf-8")
 
@@ -60,8 +62,8 @@ class Population(msgspec.Struct):
         default_factory=lambda: defaultdict(Counter)
     )
 
-    def add(self, item: Item, state: str) -> None:
-        """Count an item under a state: ok, pending, exceptions, excluded or unevaluable."""
+    def add(self, item: Item, state: str) -> str:
+        """Count an item under a state (ok, pending, exceptions, excluded, unevaluable); return that."""
         self.in_scope += 1
         if state in ("excluded", "unevaluable"):
             getattr(self, state)[item.reason] += 1
@@ -70,6 +72,7 @@ class Population(msgspec.Struct):
         if item.amount_minor is not None and item.currency is not None:
             self.amounts["in_scope"][item.currency] += item.amount_minor
             self.amounts[state][item.currency] += item.amount_minor
+        return state
 
 
 class Engine:
@@ -108,24 +111,41 @@ class Engine:
         started_at = self.clock()
         control = self.control(control_id)
         run = self._begin(control_id, control, as_of, started_at, trigger, actor)
+        told = self.configuration.settings.alerts if as_known is None and is_present(run) else {}
+        watch = Watch()
         try:
-            await self._conclude(run, control, as_known)
+            if told:
+                watch = await self._watch(control_id)
+            await self._conclude(run, control, as_known, watch)
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, that it did is kept
             run.verdict, run.complete, run.exceptions = "ERROR", False, []
             run.error = str(error) or type(error).__name__
         run.finished_at = self.clock()
-        async with self.store.connect() as conn:
+        async with self.store.connect() as conn, conn.transaction():
             run.run = await record(conn, run, self.clock())
+            if told:
+                words = VERDICT_WORDS[run.verdict]
+                notice = await outbox.keep(conn, control, run, watch.settled, words)
+                if notice:
+                    await alerts.enter(conn, run.run, control_id, told, run.finished_at)
         return run
 
-    async def _conclude(self, run: Run, control: Control, as_known: datetime | None) -> None:
+    async def _watch(self, control_id: str) -> Watch:
+        """Watch the documents that have an open exception now."""
+        async with self.store.connect() as conn:
+            before = await alerts.standing(conn, control_id)
+        return Watch(o.exception.subject for o in before.open) if before else Watch()
+
+    async def _conclude(
+        self, run: Run, control: Control, as_known: datetime | None, watch: Watch
+    ) -> None:
         async with self.store.connect() as conn:
             run.as_known = as_known or await totals.last_recorded(conn, run.started_at)
             known = await totals.totals(conn, run.as_known)
             in_force = await totals.configuration(conn, run.as_known)
         if in_force is None:
             raise Misconfigured("Nothing was read yet as known then: run `tieout sync` first.")
-        await self._evaluate(run, control, coverage(in_force, known))
+        await self._evaluate(run, control, coverage(in_force, known), watch)
 
     def _begin(
         self,
@@ -158,7 +178,11 @@ class Engine:
         )
 
     async def _evaluate(
-        self, run: Run, control: Control, covered: dict[tuple[str, str], Coverage]
+        self,
+        run: Run,
+        control: Control,
+        covered: dict[tuple[str, str], Coverage],
+        watch: Watch,
     ) -> None:
         check = self.checks[control.check]
         parameters = check.parameters.model_validate(control.parameters)
@@ -184,7 +208,8 @@ class Engine:
                     parameters.model_dump_json(),
                 )
             for row in rows:
-                self._judge(run, items, judge, check, msgspec.convert(_plain(row), Item))
+                item = msgspec.convert(_plain(row), Item)
+                watch.note(item.subject, self._judge(run, items, judge, check, item))
             seen |= concerned
         await self._exclude_accepted(run, items, seen, covered)
         run.population = msgspec.to_builtins(items)
@@ -225,22 +250,20 @@ class Engine:
 
     def _judge(
         self, run: Run, population: Population, judge: "_Judge", check: Check, item: Item
-    ) -> None:
+    ) -> str:
+        """Count an item, and say under which state."""
         if item.finding != "breach":
-            population.add(item, item.finding)
-            return
+            return population.add(item, item.finding)
         if item.proof == "absence":
             until = min(item.due_at or run.as_of, run.as_of)
             since = item.since_at or EVER
             streams = judge.streams(tuple(item.missing))
             unseen = judge.gaps(streams, until, since)
             if unseen and check.waits_for_streams and not judge.gaps(streams, EVER, since):
-                population.add(item, "pending")
-                return
+                return population.add(item, "pending")
             if unseen:
-                population.add(msgspec.structs.replace(item, reason=unseen[0].what), "unevaluable")
-                return
-        population.add(item, "exceptions")
+                item = msgspec.structs.replace(item, reason=unseen[0].what)
+                return population.add(item, "unevaluable")
         telling = Telling(run.as_of, judge.zone(item.entity), judge.noun, judge.complete)
         run.exceptions.append(
             Exception_(
@@ -256,6 +279,7 @@ class Engine:
                 item.currency,
             )
         )
+        return population.add(item, "exceptions")
 
 
 class _Judge:

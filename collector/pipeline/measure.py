@@ -15,7 +15,7 @@ from collector.pipeline.completeness import Coverage, coverage
 from collector.pipeline.export import receiver
 from collector.settings.definitions import Flow
 from collector.settings.load import Configuration
-from collector.store import observed, totals
+from collector.store import alerts, observed, totals
 from collector.store.ingest import Connection
 from collector.store.session import DATABASE_ERRORS, Store
 from collector.telemetry.metrics import (
@@ -138,6 +138,7 @@ async def _cheap(conn: Connection, configuration: Configuration, now: datetime) 
     for stream, covered in coverage(configuration.document(), known).items():
         _coverage(out, stream, covered, now)
     await _controls(conn, configuration, out)
+    await _alerts(conn, configuration, now, out)
     return out
 
 
@@ -180,6 +181,19 @@ async def _controls(conn: Connection, configuration: Configuration, out: Measure
     for row in await observed.control_runs(conn):
         if row["control"] in configuration.settings.controls:
             _runs(out, row)
+
+
+async def _alerts(
+    conn: Connection, configuration: Configuration, now: datetime, out: Measurement
+) -> None:
+    counted = await alerts.counts(conn)
+    for name in configuration.settings.alerts:
+        found = counted.get(name, alerts.Counts())
+        oldest_s = (now - found.oldest).total_seconds() if found.oldest is not None else 0
+        out.set("tieout_alerts_total", found.sent, name, "sent")
+        out.set("tieout_alerts_total", found.given_up, name, "given_up")
+        out.set("tieout_alerts_pending", found.pending, name)
+        out.set("tieout_alerts_oldest_pending_seconds", max(oldest_s, 0), name)
 
 
 def _runs(out: Measurement, row: dict[str, object]) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from collector.connector import Spec
 from collector.errors import Misconfigured
+from collector.settings.alerts import Alertmanager, Webhook, wrong
 from collector.settings.definitions import Control, Entity, Flow, Settings, Step
 from collector.settings.explain import explain
 from collector.settings.mapping import EventFields, Mapping, TypeByValue
@@ -96,6 +97,11 @@ class Parts:
         self.flows = _valid(Flow, flows)
         self.controls = _valid(Control, _entries_of(data, "controls"))
         self.entities = _valid(Entity, _entries_of(data, "entities"))
+        alerts = _entries_of(data, "alerts")
+        self.alerts: dict[Loc, Alertmanager | Webhook] = {
+            **_valid(Alertmanager, alerts),
+            **_valid(Webhook, alerts),
+        }
         self.whole = (
             set(data) <= set(Settings.model_fields)
             and len(self.flows) == len(flows)
@@ -155,6 +161,11 @@ def check(tree: Tree, known: Known) -> tuple[list[Problem], dict[tuple[str, str]
         parts.unknown((*loc, "calendar"), "calendar", entity.calendar, parts.names("calendars"))
         for loc, entity in parts.entities.items()
         if entity.calendar not in parts.names("calendars")
+    ]
+    problems += [
+        parts.tree.problem((*loc, *place), what, remedy)
+        for loc, destination in parts.alerts.items()
+        for place, what, remedy in wrong(destination, known.folder)
     ]
     return problems, options
 

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from collector.settings.alerts import Destination
 from collector.settings.mapping import (
     Definition,
     EventType,
@@ -318,6 +319,7 @@ class Settings(Definition):
         ]
     ] = Field([], description="Flows, or paths of YAML files with one each")
     controls: dict[Id, Control] = {}
+    alerts: dict[Id, Destination] = {}
     limits: Limits = Limits()
     retention: Retention = Retention()
     api: Api = Api()

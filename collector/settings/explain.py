@@ -70,11 +70,13 @@ def _place(tree: Tree, prefix: Loc, error: Any) -> Loc:  # noqa: ANN401 -- pydan
     return loc
 
 
-def _sentence(tree: Tree, error: Any, loc: Loc, known: list[str]) -> tuple[str, str]:  # noqa: ANN401 -- pydantic's ErrorDetails
+def _sentence(tree: Tree, error: Any, loc: Loc, known: list[str]) -> tuple[str, str]:  # noqa: ANN401, PLR0911 -- pydantic's ErrorDetails; one per kind of mistake
     kind = error["type"]
     given = None if is_hidden(loc) or refers(tree, loc) else error["input"]
     if kind == "extra_forbidden":
         return "unknown key", _meant(str(loc[-1]), known)
+    if kind.startswith("union_tag_"):
+        return _tagged(error["ctx"])
     if kind in _PLAIN:
         what, remedy = _PLAIN[kind]
         return what, remedy if kind == "missing" else _with_given(remedy, given)
@@ -87,6 +89,14 @@ def _sentence(tree: Tree, error: Any, loc: Loc, known: list[str]) -> tuple[str, 
     message = str(error["msg"]).removeprefix("Value error, ")
     what, _, remedy = message.partition("; ")
     return what[:1].lower() + what[1:], _capital(remedy) or _with_given("Correct it.", given)
+
+
+def _tagged(about: dict[str, str]) -> tuple[str, str]:
+    """Say what a section lacks that is told from others by one of its keys."""
+    key = about["discriminator"].strip("'")
+    if "expected_tags" in about:
+        return f"this `{key}` is not possible", f"Write one of {about['expected_tags']}."
+    return f"has no `{key}`", "Add it."
 
 
 def _with_given(remedy: str, given: object) -> str:

@@ -70,7 +70,7 @@ class Configuration(NamedTuple):
     def document(self) -> dict[str, Any]:
         """Return what is stored of the configuration: everything that decides, and no secret."""
         return self.settings.model_dump(
-            mode="json", by_alias=True, exclude={"store", "api", "telemetry"}
+            mode="json", by_alias=True, exclude={"store", "api", "telemetry", "alerts"}
         )
 
     def hash(self) -> str:

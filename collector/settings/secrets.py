@@ -13,7 +13,7 @@ _SECRET_NAME = re.compile(
 )
 _ADDRESS = re.compile(r"_(url|uri|endpoint)$", re.IGNORECASE)  # where a token is got is no token
 _PASSWORD = re.compile(r"://[^/@:\s]*:([^@/]+)@|\bpassword=([^&\s]+)", re.IGNORECASE)
-_HIDDEN = ("store", "api", "telemetry")
+_HIDDEN = ("store", "api", "telemetry", "alerts")
 
 
 def is_hidden(loc: Loc) -> bool:
@@ -109,7 +109,7 @@ def _check(loc: Loc, text: str, folder: Path | None) -> tuple[str, str] | None:
     if place is None:
         return (
             "a reference is not replaced here",
-            "Only store.dsn, api.keys, telemetry and `read:` take one.",
+            "Only store.dsn, api.keys, telemetry, alerts and `read:` take one.",
         )
     if "${" in _REFERENCE.sub("", text):
         return "a reference is not complete", "Write ${env:NAME} or ${file:PATH}."
@@ -127,6 +127,8 @@ def _place(loc: Loc) -> str | None:
         return "secret"
     if loc[:2] in (("store", "dsn"), ("telemetry", "otlp_endpoint")):
         return "url"
+    if loc[:1] == ("alerts",) and loc[2:3] in (("secret",), ("headers",), ("url",)):
+        return "url" if loc[2] == "url" else "secret"
     if loc[:1] == ("sources",) and loc[4:5] == ("read",):
         return "secret" if any(map(_is_secret_name, loc[5:])) else "url"
     return None

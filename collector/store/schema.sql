@@ -1105,6 +1105,23 @@ CREATE TABLE tieout.business_day (
 
 ALTER TABLE tieout.business_day OWNER TO tieout_owner;
 
+-- Name: delivery; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.delivery (
+    run bigint NOT NULL,
+    destination text NOT NULL,
+    control text NOT NULL,
+    entered_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    sent_at timestamp with time zone,
+    given_up_at timestamp with time zone,
+    error text,
+    CONSTRAINT delivery_check CHECK (((sent_at IS NULL) OR (given_up_at IS NULL)))
+);
+
+ALTER TABLE tieout.delivery OWNER TO tieout_owner;
+
 -- Name: document_id; Type: SEQUENCE; Schema: tieout; Owner: tieout_owner
 
 CREATE SEQUENCE tieout.document_id
@@ -1139,6 +1156,16 @@ ALTER TABLE tieout.erasure ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+-- Name: held_exception; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.held_exception (
+    run bigint NOT NULL,
+    of_run bigint NOT NULL,
+    ordinal integer NOT NULL
+);
+
+ALTER TABLE tieout.held_exception OWNER TO tieout_owner;
 
 -- Name: part; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -1205,6 +1232,19 @@ CREATE TABLE tieout.raw_record (
 
 ALTER TABLE tieout.raw_record OWNER TO tieout_owner;
 
+-- Name: standing; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.standing (
+    run bigint NOT NULL,
+    control text NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    evaluated bigint,
+    concluded boolean NOT NULL,
+    notice json
+);
+
+ALTER TABLE tieout.standing OWNER TO tieout_owner;
+
 -- Name: step; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.step (
@@ -1270,6 +1310,11 @@ ALTER TABLE ONLY tieout.control_exception
 ALTER TABLE ONLY tieout.control_run
     ADD CONSTRAINT control_run_pkey PRIMARY KEY (seq);
 
+-- Name: delivery delivery_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.delivery
+    ADD CONSTRAINT delivery_pkey PRIMARY KEY (run, destination);
+
 -- Name: document document_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.document
@@ -1279,6 +1324,11 @@ ALTER TABLE ONLY tieout.document
 
 ALTER TABLE ONLY tieout.erasure
     ADD CONSTRAINT erasure_pkey PRIMARY KEY (id);
+
+-- Name: held_exception held_exception_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.held_exception
+    ADD CONSTRAINT held_exception_pkey PRIMARY KEY (run, of_run, ordinal);
 
 -- Name: part part_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -1314,6 +1364,11 @@ ALTER TABLE ONLY tieout.raw_record
 
 ALTER TABLE ONLY tieout.revised
     ADD CONSTRAINT revised_pkey PRIMARY KEY (event_id);
+
+-- Name: standing standing_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.standing
+    ADD CONSTRAINT standing_pkey PRIMARY KEY (run);
 
 -- Name: step step_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -1352,6 +1407,10 @@ CREATE INDEX control_exception_subject ON tieout.control_exception USING btree (
 
 CREATE INDEX control_run_control ON tieout.control_run USING btree (control, seq);
 
+-- Name: delivery_pending; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX delivery_pending ON tieout.delivery USING btree (destination, control, run) WHERE ((sent_at IS NULL) AND (given_up_at IS NULL));
+
 -- Name: document_component; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX document_component ON tieout.document USING btree (component);
@@ -1384,6 +1443,14 @@ CREATE INDEX reference_document ON tieout.reference USING btree (document);
 
 CREATE INDEX reference_value ON tieout.reference USING btree (value_hash, role);
 
+-- Name: standing_control; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX standing_control ON tieout.standing USING btree (control, as_of, run);
+
+-- Name: standing_notice; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX standing_notice ON tieout.standing USING btree (control, run) WHERE (notice IS NOT NULL);
+
 -- Name: batch append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.batch FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
@@ -1412,6 +1479,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.erasure
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.event FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
+-- Name: held_exception append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.held_exception FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
 -- Name: quarantine append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarantine FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
@@ -1419,6 +1490,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarant
 -- Name: quarantine_resolution append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarantine_resolution FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
+-- Name: standing append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.standing FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
 -- Name: trace_sent append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
@@ -1454,6 +1529,21 @@ ALTER TABLE ONLY tieout.control_exception
 ALTER TABLE ONLY tieout.control_run
     ADD CONSTRAINT control_run_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.commit_log(seq);
 
+-- Name: delivery delivery_run_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.delivery
+    ADD CONSTRAINT delivery_run_fkey FOREIGN KEY (run) REFERENCES tieout.standing(run);
+
+-- Name: held_exception held_exception_of_run_ordinal_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.held_exception
+    ADD CONSTRAINT held_exception_of_run_ordinal_fkey FOREIGN KEY (of_run, ordinal) REFERENCES tieout.control_exception(run, ordinal);
+
+-- Name: held_exception held_exception_run_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.held_exception
+    ADD CONSTRAINT held_exception_run_fkey FOREIGN KEY (run) REFERENCES tieout.standing(run);
+
 -- Name: part part_stream_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.part
@@ -1483,6 +1573,16 @@ ALTER TABLE ONLY tieout.quarantine_resolution
 
 ALTER TABLE ONLY tieout.quarantine
     ADD CONSTRAINT quarantine_stream_fkey FOREIGN KEY (stream) REFERENCES tieout.stream(id);
+
+-- Name: standing standing_evaluated_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.standing
+    ADD CONSTRAINT standing_evaluated_fkey FOREIGN KEY (evaluated) REFERENCES tieout.control_run(seq);
+
+-- Name: standing standing_run_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.standing
+    ADD CONSTRAINT standing_run_fkey FOREIGN KEY (run) REFERENCES tieout.control_run(seq);
 
 -- Name: SCHEMA read; Type: ACL; Schema: -; Owner: tieout_owner
 
@@ -1715,6 +1815,30 @@ GRANT USAGE ON SEQUENCE tieout.batch_id TO tieout_app;
 
 GRANT SELECT,INSERT ON TABLE tieout.business_day TO tieout_app;
 
+-- Name: TABLE delivery; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.delivery TO tieout_app;
+
+-- Name: COLUMN delivery.due_at; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT UPDATE(due_at) ON TABLE tieout.delivery TO tieout_app;
+
+-- Name: COLUMN delivery.attempts; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT UPDATE(attempts) ON TABLE tieout.delivery TO tieout_app;
+
+-- Name: COLUMN delivery.sent_at; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT UPDATE(sent_at) ON TABLE tieout.delivery TO tieout_app;
+
+-- Name: COLUMN delivery.given_up_at; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT UPDATE(given_up_at) ON TABLE tieout.delivery TO tieout_app;
+
+-- Name: COLUMN delivery.error; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT UPDATE(error) ON TABLE tieout.delivery TO tieout_app;
+
 -- Name: SEQUENCE document_id; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT USAGE ON SEQUENCE tieout.document_id TO tieout_app;
@@ -1722,6 +1846,10 @@ GRANT USAGE ON SEQUENCE tieout.document_id TO tieout_app;
 -- Name: TABLE erasure; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT ON TABLE tieout.erasure TO tieout_app;
+
+-- Name: TABLE held_exception; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.held_exception TO tieout_app;
 
 -- Name: TABLE part; Type: ACL; Schema: tieout; Owner: tieout_owner
 
@@ -1746,6 +1874,10 @@ GRANT USAGE ON SEQUENCE tieout.quarantine_id_seq TO tieout_app;
 -- Name: TABLE raw_record; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.raw_record TO tieout_app;
+
+-- Name: TABLE standing; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.standing TO tieout_app;
 
 -- Name: TABLE step; Type: ACL; Schema: tieout; Owner: tieout_owner
 

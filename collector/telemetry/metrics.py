@@ -192,6 +192,27 @@ CATALOGUE = (
         "Open exceptions by control, severity, age since first found (calendar days) and entity.",
         ("class", "severity", "age_bucket", "entity"),
     ),
+    Metric(
+        "tieout_alerts_total",
+        "counter",
+        "alerts",
+        "Alerts by destination and what became of them: sent, or given up.",
+        ("destination", "outcome"),
+    ),
+    Metric(
+        "tieout_alerts_pending",
+        "gauge",
+        "alerts",
+        "Alerts that are still to be delivered.",
+        ("destination",),
+    ),
+    Metric(
+        "tieout_alerts_oldest_pending_seconds",
+        "gauge",
+        "seconds",
+        "How long the oldest alert has waited for its delivery; 0 where none does.",
+        ("destination",),
+    ),
 )
 
 BY_NAME = {metric.name: metric for metric in CATALOGUE}

@@ -256,6 +256,20 @@ def test_a_posted_password_is_repeated_nowhere(server: Server) -> None:
     assert SECRET not in f"{caught.value} {caught.value.detail} {caught.value.body}"
 
 
+def test_what_is_posted_is_posted_once_and_its_address_is_repeated_nowhere(
+    server: Server,
+) -> None:
+    asker = Asker(server)
+    server.answers = [no(503, f"no {SECRET} here, and no other-secret".encode())]
+    with pytest.raises(Transient) as caught:
+        asker.http.post(f"hooks/{SECRET}?key=other-secret", b"{}", headers={"X-Key": "third"})
+    assert (asker.slept, server.asked[0][0]) == ([], f"/api/hooks/{SECRET}?key=other-secret")
+    assert len(server.asked) == 1
+    said = f"{caught.value} {caught.value.detail}"
+    assert "no … here, and no …" in said
+    assert not any(secret in said for secret in (SECRET, "other-secret", "third"))
+
+
 def test_the_clock_of_the_server_is_told(server: Server) -> None:
     asker = Asker(server)
     asker.get(ok(Date="Sun, 01 Mar 2026 11:59:00 GMT"))

@@ -61,7 +61,7 @@ class Prometheus:
 def scraping(text: str, folder: Path) -> Iterator[Prometheus]:
     """Start a Prometheus that scrapes `text` every second; give it when it has three samples."""
     program = require("prometheus", binary="prometheus")
-    port = _free_port()
+    port = free_port()
     with _serving(text) as target:
         (folder / "prometheus.yml").write_text(CONFIGURATION.format(target=target))
         process = subprocess.Popen(  # noqa: S603 -- Debian's own
@@ -83,7 +83,7 @@ def scraping(text: str, folder: Path) -> Iterator[Prometheus]:
             process.wait(timeout=30)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

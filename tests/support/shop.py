@@ -53,6 +53,8 @@ controls:
   never_run:
     check: stuck_transaction
     flows: [invoices]
+alerts:
+  cases: {to: webhook, url: "http://127.0.0.1:9/cases", secret: "${file:webhook.secret}"}
 """
 MAPPING = """
 key: id
@@ -139,6 +141,7 @@ def write(folder: Path) -> Path:
     )
     (folder / "flow.yaml").write_text(FLOW)
     (folder / "tieout.yaml").write_text(CONFIGURATION)
+    (folder / "webhook.secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
     lines = [line(*record) for record in INVOICES]
     (folder / "invoices.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "people.jsonl").write_text(

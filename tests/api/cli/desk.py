@@ -22,7 +22,7 @@ from api.cli.root import cli
 from api.starter import STARTER_FILES
 
 SCHEMAS = Path(api.__file__).parent / "schemas"
-COMMON, HTTP = "common", "http"
+COMMON, HTTP, NOTICE = "common", "http", "notice"
 ELSEWHERE = '\nstore: {dsn: "${file:store.dsn}"}\n'
 STATUS_TIME = "2026-02-09T00:00:00+01:00"
 """The starter's orders are declared complete beyond it."""

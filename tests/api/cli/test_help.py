@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli.root import cli
-from tests.api.cli.desk import COMMON, HTTP, schemas
+from tests.api.cli.desk import COMMON, HTTP, NOTICE, schemas
 
 
 def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -90,12 +90,13 @@ def test_what_can_be_shown_as_json_has_a_schema_and_the_other_way_round() -> Non
         for name, command in LEAVES.items()
         if any(parameter.name == "as_json" for parameter in command.params)
     }
-    assert with_json | set(SHOWN_OTHERWISE) | {COMMON, HTTP} == set(schemas())
+    assert with_json | set(SHOWN_OTHERWISE) | {COMMON, HTTP, NOTICE} == set(schemas())
     assert set(SHOWN_OTHERWISE.values()) <= set(LEAVES)
 
 
 READING = {"coverage", "exceptions", "status", "trace", "transactions", "flow show", "flow list"}
 READING |= {"control list", "control runs", "control run", "quarantine list", "quarantine show"}
+READING |= {"alerts list"}
 
 
 def test_every_reading_command_takes_json() -> None:

@@ -49,6 +49,9 @@ COMMANDS = [
     ("rebuild", "rebuild", 0),
     ("migrate", "migrate", 0),
     ("config check", "config-check", 0),
+    ("alerts list", "alerts-list", 0),
+    ("alerts list --state pending --limit 1", "alerts-list", 0),
+    ("alerts send", "alerts-send", 1),
 ]
 
 
@@ -69,6 +72,7 @@ def shop_desk(
         desk = Desk(folder).over(dsn)
         assert desk("sync").code == 0
         assert desk(f"control run --all --as-of {T}").code == 3
+        assert desk("control run late_payments").code == 3
         yield desk
 
 

@@ -99,6 +99,77 @@ def test_what_is_stored_does_not_change_with_a_secret(tmp_path: Path) -> None:
     assert plain.hash() == with_dsn.hash()
 
 
+SIGNING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def with_alerts(destination: str) -> dict[str, str]:
+    return with_section(f"alerts: {{cases: {{{destination}}}}}")
+
+
+@pytest.mark.parametrize(
+    ("destination", "words"),
+    [
+        (f"to: webhook, url: 'https://c.test/x', secret: {SIGNING}", "a secret stands in the file"),
+        ("to: webhook, url: 'https://c.test/x', secret: '${file:no}'", "no cannot be read"),
+        (
+            "to: webhook, url: 'https://c.test/x', secret: '${file:short}'",
+            "is no secret for signing",
+        ),
+        (
+            "to: webhook, url: 'https://c.test/x', secret: '${file:plain}'",
+            "is no secret for signing",
+        ),
+        ("to: webhook, url: 'http://c.test/x', secret: '${file:hook}'", "is not encrypted"),
+        ("to: webhook, url: '${file:plain}', secret: '${file:hook}'", "url: is no address"),
+        (
+            f"to: webhook, url: 'https://u:{SECRET}@c.test', secret: '${{file:hook}}'",
+            "a secret stands",
+        ),
+        (
+            f"to: alertmanager, url: 'http://p', headers: {{Authorization: {SECRET}}}",
+            "a secret stands",
+        ),
+        (
+            "to: alertmanager, url: 'http://p', headers: {Authorization: '${env:NO_SUCH}'}",
+            "is not set",
+        ),
+        ("to: alertmanager, url: 'http://p', headers: {A: '${file:umlaut}'}", "printable ASCII"),
+        ("to: alertmanager, url: 'ftp://p'", "url: is no address"),
+        ("to: alertmanager, url: 'http://p:port'", "url: is no address"),
+    ],
+)
+def test_what_is_wrong_with_a_destination_is_said_without_its_secrets(
+    tmp_path: Path, destination: str, words: str
+) -> None:
+    (tmp_path / "hook").write_text(f"{SIGNING}\n")
+    (tmp_path / "plain").write_text(SECRET)
+    (tmp_path / "short").write_text("whsec_MfKQ9r8GKYqr")
+    (tmp_path / "umlaut").write_text("schlüssel")
+    problems = said(tmp_path, with_alerts(destination))
+    assert any(words in problem for problem in problems)
+    assert all(problem.startswith("tieout.yaml:2:") for problem in problems)
+    assert not any(secret in " ".join(problems) for secret in (SECRET, SIGNING, "schlüssel"))
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        "to: webhook, url: 'https://c.test/x', secret: '${file:hook}'",
+        "to: webhook, url: 'http://127.0.0.1:8000/x', secret: '${file:hook}'",
+        "to: webhook, url: '${file:address}', secret: '${file:hook}'",
+        "to: alertmanager, url: 'http://p:9093/path', headers: {Authorization: 'Bearer ${file:hook}'}",
+    ],
+)
+def test_a_destination_that_is_right_is_stored_nowhere(tmp_path: Path, destination: str) -> None:
+    (tmp_path / "hook").write_text(f"{SIGNING}\n")
+    (tmp_path / "address").write_text("https://c.test/token\n")
+    configuration, problems = look(tmp_path, with_alerts(destination))
+    assert problems == []
+    assert configuration is not None
+    assert "alerts" not in configuration.document()
+    assert SIGNING not in repr(configuration.settings)
+
+
 CPI = """\
     connector: sap_cloud_integration
     system: erp

@@ -22,8 +22,10 @@ FACTS = (
     "event",
     "event_202601",
     "event_202602",
+    "held_exception",
     "quarantine",
     "quarantine_resolution",
+    "standing",
     "trace_sent",
 )
 WAYS = {

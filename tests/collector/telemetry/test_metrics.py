@@ -11,7 +11,7 @@ from prometheus_client.samples import Sample
 from collector.clock import stopwatch
 from collector.pipeline.measure import Meter, measure
 from collector.settings.load import Configuration
-from collector.store import observed
+from collector.store import alerts, observed
 from collector.store.session import Store
 from collector.telemetry.metrics import (
     BY_NAME,
@@ -273,6 +273,34 @@ async def test_promtool_finds_nothing_to_say_about_the_exposition(
     )
     said, _ = await promtool.communicate(render(await measure(*filled, NOW)).encode())
     assert (promtool.returncode, said) == (0, b"")
+
+
+async def test_alerts_are_counted_by_destination_and_what_became_of_them(
+    filled: tuple[Store, Configuration],
+) -> None:
+    store, _ = filled
+    cases = {"destination": "cases"}
+
+    async def counted(now: datetime) -> list[float | None]:
+        text = render(await measure(*filled, now))
+        return [
+            value(text, "tieout_alerts_total", **cases, outcome="sent"),
+            value(text, "tieout_alerts_total", **cases, outcome="given_up"),
+            value(text, "tieout_alerts_pending", **cases),
+            value(text, "tieout_alerts_oldest_pending_seconds", **cases),
+        ]
+
+    assert await counted(NOW) == [0, 0, 0, 0]
+    await run(*filled, NOW)
+    assert await counted(NOW + timedelta(hours=1)) == [0, 0, 1, 3600]
+    async with store.connect() as conn:
+        (waiting,) = await alerts.due(conn, "cases", NOW)
+        await alerts.note_sent(conn, "cases", waiting.run, NOW)
+        assert await counted(NOW) == [1, 0, 0, 0]
+        await run(*filled, NOW + timedelta(days=9))
+        assert (await counted(NOW))[2] in (0, 1)
+        given_up = await alerts.give_up(conn, NOW + timedelta(days=13))
+    assert await counted(NOW + timedelta(days=13)) == [1, given_up, 0, 0]
 
 
 async def test_a_warm_meter_answers_fast_and_says_how_old_its_summary_is(
