@@ -1,7 +1,7 @@
 """Make the configuration a fact, so that what was decided by it can be re-performed later."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,13 +13,16 @@ from collector.settings.load import Configuration
 from collector.store import streams
 from collector.store.ingest import Connection
 
+CALENDAR_BEFORE = timedelta(days=366)
+"""Calendars begin so long before the earliest date that is believed: what happens before the first business
+day after it is due from the business day before."""
 CALENDAR_UNTIL = date(2045, 12, 31)
 
 
 async def publish(conn: Connection, configuration: Configuration, clock: Clock) -> None:
     """Enter the configuration and its calendars in the store, unless they are in force already."""
     document = configuration.document()
-    first = configuration.settings.limits.earliest
+    first = configuration.settings.limits.earliest - CALENDAR_BEFORE
     for calendar_id, calendar in configuration.settings.calendars.items():
         key = digest("calendar", calendar.model_dump_json(), str(first)).hex()
         _named(document["calendars"], calendar_id)["days"] = key

@@ -12,7 +12,12 @@ from collector.store import embedded
 from collector.store.ingest import Connection
 from collector.store.migrate import migrate, missing
 
-DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+DATABASE_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 """What a query can raise that is not ours."""
 
 Role = Literal["tieout_owner", "tieout_app", "tieout_reader"]

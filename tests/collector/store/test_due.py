@@ -118,6 +118,9 @@ def cases() -> list[Case]:
     @settings(max_examples=1500, database=None)
     @given(st.tuples(st.sampled_from(sorted(CALENDARS)), INSTANTS) | near_an_edge(), RULES)
     @example(("berlin", datetime(2026, 1, 30, 16, 2, tzinfo=UTC)), "1 business day")
+    @example(
+        ("early", datetime(2025, 1, 3, 2, 30, 1, tzinfo=UTC)), "2 business hours"
+    )  # before its first day
     def collect(of: tuple[str, datetime], rule: str) -> None:
         found.append((*of, rule))
 
