@@ -108,13 +108,7 @@ class FlowSteps:
         }
         self._types = flow.event_types()
         self._done_types = frozenset(t for s in flow.steps for t in s.done_by)
-        self.lends = frozenset(
-            (kind, event_type)
-            for step in flow.steps
-            for kind in step.via
-            for event_type in (*step.done_by, *step.undone_by, *step.failed_by, *step.skip_when)
-        )
-        """Which events of group documents do something to a step: (kind, event type)."""
+        self.lends = flow.lends()
 
     def cases(self, happenings: Iterable[Happening], as_of: datetime) -> list[Case]:
         """Compute the cases in one transaction: one per anchor document."""

@@ -80,8 +80,8 @@ class Candidate(msgspec.Struct, frozen=True):
 class Story(msgspec.Struct, frozen=True):
     """The answer to a key: transactions, or candidates where it names none or too many.
 
-    Beside transactions, candidates are the documents that name one of theirs as a group: the payments of
-    a payment run.
+    Beside transactions, candidates are the documents that name one of theirs as a group that a step goes
+    through: the payments of a payment run.
     """
 
     key: str
@@ -104,6 +104,7 @@ class Stories:
             FlowSteps(flow, lambda entity: self._hours.get(entity or ""))
             for flow in configuration.flows
         ]
+        self._lending = sorted({kind for flow in self._flows for kind, _ in flow.lends})
 
     async def tell(self, conn: Connection, key: str, as_of: datetime) -> Story:
         """Find what a key names and tell it as of a time.
@@ -124,10 +125,11 @@ class Stories:
         for row in found:
             if row["occurred_at"] <= as_of:
                 groups.setdefault(row["component"], []).append(row)
-        documents = list({row["id"] for rows in groups.values() for row in rows})
-        lent = await self._lent(conn, documents, as_of)
+        kinds = {row["id"]: row["kind"] for rows in groups.values() for row in rows}
+        lent = await self._lent(conn, list(kinds), as_of)
         told = [self._transaction(rows, lent, as_of) for rows in groups.values()]
-        sharing = await stories.members(conn, documents)
+        shared = [document for document, kind in kinds.items() if kind in self._lending]
+        sharing = await stories.members(conn, shared) if shared else []
         return Story(
             key,
             sorted(told, key=lambda t: t.id)[: stories.TRANSACTIONS_MAX],
@@ -140,7 +142,7 @@ class Stories:
     ) -> dict[int, list[Any]]:
         """Look up what group documents lend, by the document that names them."""
         lent: dict[int, list[Any]] = {}
-        kinds = sorted({kind for flow in self._flows for kind, _ in flow.lends})
+        kinds = self._lending
         for row in await stories.lent_events(conn, documents, kinds) if kinds else ():
             if row["occurred_at"] <= as_of:
                 lent.setdefault(row["member"], []).append(row)

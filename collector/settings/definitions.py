@@ -234,6 +234,15 @@ class Flow(Definition):
             *((*end.by, *end.until) for end in self.ends.values()),
         )
 
+    def lends(self) -> frozenset[tuple[str, str]]:
+        """Return which events of group documents do something to a step: (kind, event type)."""
+        return frozenset(
+            (kind, event_type)
+            for step in self.steps
+            for kind in step.via
+            for event_type in (*step.done_by, *step.undone_by, *step.failed_by, *step.skip_when)
+        )
+
     @field_validator("steps")
     @classmethod
     def _order(cls, steps: list[Step]) -> list[Step]:

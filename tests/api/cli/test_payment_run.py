@@ -5,6 +5,7 @@ import json
 import asyncpg
 import pytest
 
+from collector.store import observed
 from tests.api.cli.desk import Desk
 from tests.support.postgres import Database
 
@@ -55,7 +56,7 @@ flows:
 
 @pytest.fixture
 def run(desk: Desk, database: Database) -> Desk:
-    """Give a desk with a thousand claims of EUR 10.00 to 10.09, one more that is in no run, and the run's booking."""
+    """Give a desk with a thousand claims of EUR 10.00 to 10.09, one more that is in no run, and two runs booked."""
     items = [
         {"claim": f"C-{n:04}", "what": "approved", "amount": f"10.0{n % 10}", "at": AT.format(5)}
         for n in range(CLAIMS)
@@ -65,7 +66,7 @@ def run(desk: Desk, database: Database) -> Desk:
     items.append({"claim": "C-9999", "what": "approved", "amount": "5.00", "at": AT.format(5)})
     write(desk, "items", items)
     booked = {"run": "R-7", "what": "booked", "amount": "10045.00", "at": AT.format(8)}
-    write(desk, "entries", [booked])
+    write(desk, "entries", [booked, booked | {"run": "R-8"}])
     desk.config.write_text(CONFIGURATION)
     desk.over(database.server.dsn("postgres", database.name))
     assert desk("sync").code == 0
@@ -84,7 +85,7 @@ async def test_a_thousand_claims_in_one_run_stay_a_thousand_transactions(
     conn = await asyncpg.connect(database.dsn("postgres"))
     try:
         assert await conn.fetchval("SELECT count(DISTINCT component) FROM tieout.document") == (
-            CLAIMS + 2  # the claim in no run, and the run itself
+            CLAIMS + 3  # the claim in no run, and the two runs
         )
         steps = await conn.fetch(
             "SELECT status, count(*) AS n, sum(amount_minor)::bigint AS minor"
@@ -138,3 +139,16 @@ def test_a_booking_that_is_reversed_leaves_every_claim_unpaid(run: Desk) -> None
         "payment_run.booked",
         "payment_run.reversed",
     ]
+
+
+async def test_only_the_booking_of_a_run_that_no_claim_names_is_an_orphan(
+    run: Desk, database: Database
+) -> None:
+    named = [("claim.approved", "claim"), ("payment_run.booked", "claim")]
+    conn = await asyncpg.connect(database.dsn("tieout_app"))
+    try:
+        through = await observed.orphans(conn, named, [("payment_run", "payment_run.booked")])
+        alone = await observed.orphans(conn, named, [])
+    finally:
+        await conn.close()
+    assert (through, alone) == ({"payment_run.booked": 1}, {"payment_run.booked": 2})
