@@ -217,7 +217,8 @@ async def _flows(conn: Connection, configuration: Configuration, now: datetime) 
     named_by = [
         (t, flow.anchor) for flow in configuration.flows for t in sorted(flow.event_types())
     ]
-    lonely = await observed.orphans(conn, named_by)
+    lends = sorted({pair for flow in configuration.flows for pair in flow.lends()})
+    lonely = await observed.orphans(conn, named_by, lends)
     for event_type, _ in named_by:
         out.set("tieout_orphan_events", lonely.get(event_type, 0), event_type)
     for flow in configuration.flows:

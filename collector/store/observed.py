@@ -72,19 +72,29 @@ FROM (SELECT step, took, (SELECT count(*) FROM unnest($4::float8[]) b WHERE b < 
       FROM done) d GROUP BY step, exceeded
 """
 
-# $1 event types and $2, beside each, the anchor of a flow that names it. Counted from the maintained
-# steps of documents, not from the events.
+# $1 event types and $2, beside each, the anchor of a flow that names it; $3 kinds of group documents and
+# $4, beside each, a type that they lend. Counted from the maintained steps of documents, not from the events.
 _ORPHANS = """
 WITH named AS (SELECT * FROM unnest($1::text[], $2::text[]) n(type, anchor)),
 member AS MATERIALIZED (
     SELECT document, component, kind
     FROM tieout.membership((SELECT coalesce(max(seq), 0) FROM tieout.commit_log))),
 anchored AS MATERIALIZED (
-    SELECT DISTINCT m.component, n.type FROM member m JOIN named n ON n.anchor = m.kind)
+    SELECT DISTINCT m.component, n.type FROM member m JOIN named n ON n.anchor = m.kind),
+lent AS MATERIALIZED (
+    SELECT DISTINCT o.document, v.type
+    FROM unnest($3::text[], $4::text[]) v(kind, type)
+    JOIN tieout.reference o ON o.kind = v.kind AND o.role = 0
+    JOIN tieout.reference n ON n.name_hash = o.name_hash AND n.role = 2
+                           AND (n.kind, n.scope, n.value) = (o.kind, o.scope, o.value)
+    JOIN member m ON m.document = n.document
+    JOIN anchored a ON (a.component, a.type) = (m.component, v.type)
+    WHERE cardinality($3::text[]) > 0)
 SELECT s.type, sum(s.n)::bigint AS events
 FROM tieout.step s JOIN member m ON m.document = s.document
 WHERE s.type = ANY ($1)
   AND NOT EXISTS (SELECT FROM anchored a WHERE a.component = m.component AND a.type = s.type)
+  AND NOT EXISTS (SELECT FROM lent l WHERE (l.document, l.type) = (s.document, s.type))
 GROUP BY s.type
 """
 
@@ -192,10 +202,16 @@ async def summary(conn: Connection, flow: str, as_of: datetime, as_known: dateti
     return Summary(waiting, _histograms(took, STEP_BUCKETS_S))
 
 
-async def orphans(conn: Connection, named: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Count events by type whose transaction holds no anchor: `named` is (event type, anchor's kind)."""
+async def orphans(
+    conn: Connection, named: Sequence[tuple[str, str]], lends: Sequence[tuple[str, str]]
+) -> dict[str, int]:
+    """Count events by type whose transaction holds no anchor: `named` is (event type, anchor's kind).
+
+    One that happened to a group document which a case names is none: `lends` is (its kind, event type).
+    """
     types, anchors = zip(*named, strict=True) if named else ((), ())
-    found = await conn.fetch(_ORPHANS, types, anchors, timeout=SUMMARY_MS_MAX / 1000)
+    kinds, lent = zip(*lends, strict=True) if lends else ((), ())
+    found = await conn.fetch(_ORPHANS, types, anchors, kinds, lent, timeout=SUMMARY_MS_MAX / 1000)
     return {row["type"]: row["events"] for row in found}
 
 
