@@ -120,10 +120,9 @@ def _show(document: Document, listed: list[Document] | None, *, as_json: bool, q
 
 def exit_code(document: Document) -> int:
     """Return 3 where a control reported an item, 4 where something is unexplained or incomplete, else 0."""
-    cells = [cell for row in document["rows"] for cell in row["cells"].items()]
-    if any(name.startswith("exceptions:") for name, _ in cells):
+    if any(name.startswith("exceptions:") for row in document["rows"] for name in row["cells"]):
         return EXIT_EXCEPTIONS
-    unexplained = any(any(cell.values()) for name, cell in cells if name == "unexplained")
+    unexplained = any(row["unexplained_items"] for row in document["rows"])
     return EXIT_OK if document["complete"] and not unexplained else EXIT_INCOMPLETE
 
 
@@ -144,7 +143,7 @@ def show_bridge(document: Document) -> None:
         table.add_column(justify="right", min_width=8)
         table.add_column(justify="right", min_width=20)
         for name, cell in row["cells"].items():
-            wrong = name == "unexplained" and any(cell.values())
+            wrong = name == "unexplained" and row["unexplained_items"]
             style = "bold red" if wrong else "bold" if name == "from" else ""
             amount = money(cell["amount_minor"], row["currency"])
             table.add_row(titled(name, row), f"{cell['count']:,}", amount, style=style)

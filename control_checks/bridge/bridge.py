@@ -46,7 +46,7 @@ _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _PARTS = Path(__file__).with_name("bridge.sql").read_text(encoding="utf-8")
 _SUMS = """
 SELECT hop, from_step, to_step, entity, currency, cell, sum(count)::bigint AS count,
-       sum(amount_minor)::bigint AS amount_minor
+       sum(amount_minor)::bigint AS amount_minor, count(*) AS items
 FROM part GROUP BY hop, from_step, to_step, entity, currency, cell
 ORDER BY entity, currency, hop
 """
@@ -232,8 +232,11 @@ def _rows(flow: str, sums: Iterable[Document]) -> list[Document]:
                 "from": row["from_step"],
                 "to": row["to_step"],
                 "cells": {},
+                "unexplained_items": 0,
             },
         )
+        if row["cell"] == "unexplained":
+            found["unexplained_items"] = row["items"]
         found["cells"][row["cell"]] = {"count": row["count"], "amount_minor": row["amount_minor"]}
     for found in rows.values():
         nothing = {"count": 0, "amount_minor": None if found["currency"] is None else 0}

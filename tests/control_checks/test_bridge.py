@@ -306,6 +306,24 @@ async def test_every_cell_is_as_worked_out_by_hand(shared: Database, case: World
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_differences_that_cancel_each_other_out_are_both_unexplained(
+    shared: Database,
+) -> None:
+    lines = [
+        f"2026-01-20 10:00   expense_report {n}   final_approved   EUR 10.00\n"
+        f"2026-01-21 09:15   journal J-{n}   posted   EUR 10.00   for={n}\n"
+        f"2026-02-02 09:15   payment P-{n}   settled   EUR {paid}   for={n}"
+        for n, paid in (("A-1", "9.00"), ("A-2", "11.00"))
+    ]
+    bridge, _ = await _bridge(shared, world("Too little and too much", "\n".join(lines)))
+    rows = {row["to"]: row for row in (await bridge.document("2026-01"))["rows"]}
+    assert rows["paid"]["cells"]["unexplained"] == {"count": 0, "amount_minor": 0}
+    assert (rows["posted"]["unexplained_items"], rows["paid"]["unexplained_items"]) == (0, 2)
+    listed = await bridge.items("2026-01", 9, to="paid", cell="unexplained")
+    assert {(i["number"], i["amount_minor"]) for i in listed} == {("A-1", 100), ("A-2", -100)}
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_runs_at_the_same_time_are_used_again_until_something_is_read(
     shared: Database,
 ) -> None:

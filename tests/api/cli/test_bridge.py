@@ -86,9 +86,9 @@ def test_a_browser_prints_the_page_on_a4_with_its_figures(desk: Desk, tmp_path: 
         assert desk(f"{LINE} --html {path}").code == 3
     html = path.read_text(encoding="utf-8")
     assert not re.search(r"<script|src=|https?://|@import", html)
-    links = re.findall(r'href="#(\w+)"', html)
+    links = re.findall(r'href="#([\w-]+)"', html)
     assert links
-    assert set(links) <= set(re.findall(r'id="(\w+)"', html))
+    assert set(links) <= set(re.findall(r'id="([\w-]+)"', html))
     _run(
         chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile",
         "--no-pdf-header-footer", f"--print-to-pdf={pdf}", path.as_uri(),
