@@ -48,7 +48,12 @@ _SUMS = """
 SELECT hop, from_step, to_step, entity, currency, cell, sum(count)::bigint AS count,
        sum(amount_minor)::bigint AS amount_minor, count(*) AS items
 FROM part GROUP BY hop, from_step, to_step, entity, currency, cell
-ORDER BY entity, currency, hop
+UNION ALL  -- the memo: reported, and of no single case
+SELECT 0, NULL, e.control, e.entity, e.currency, NULL, count(*), sum(e.difference_minor)::bigint, 0
+FROM run r JOIN read.exception e ON e.run = r.run
+WHERE NOT EXISTS (SELECT FROM subject x WHERE x.run = e.run AND x.ordinal = e.ordinal)
+GROUP BY e.control, e.entity, e.currency
+ORDER BY entity, currency, hop, to_step
 """
 _ITEMS = """
 SELECT * FROM (
@@ -63,13 +68,6 @@ SELECT * FROM (
       AND (p.p ->> 'currency' IS NULL OR currency = p.p ->> 'currency')) x
 WHERE nth <= (SELECT (p.p ->> 'limit')::int FROM p) ORDER BY entity, currency, hop, cell, nth
 """
-_OUTSIDE = """
-SELECT e.control, e.entity, e.currency, count(*) AS count, sum(e.difference_minor)::bigint AS amount_minor
-FROM run r JOIN read.exception e ON e.run = r.run
-WHERE NOT EXISTS (SELECT FROM subject x WHERE x.run = e.run AND x.ordinal = e.ordinal)
-GROUP BY e.control, e.entity, e.currency ORDER BY e.control, e.entity, e.currency
-"""
-
 Document = dict[str, Any]
 
 
@@ -93,11 +91,8 @@ class Bridge:
         memo: list[Document] = []
         for flow in self._flows():
             sums = await self._ask(_PARTS + _SUMS, flow, period)
-            rows += _rows(flow.flow, sums)
-            memo += [
-                {"flow": flow.flow, **row}
-                for row in await self._ask(_PARTS + _OUTSIDE, flow, period)
-            ]
+            rows += _rows(flow.flow, [row for row in sums if row["hop"]])
+            memo += [_memo(flow.flow, row) for row in sums if not row["hop"]]
         return {
             "period": period,
             "as_of": self.as_of,
@@ -216,6 +211,11 @@ def _of(controls: Mapping[str, Control], flow: Flow) -> dict[str, Control]:
         for name, control in controls.items()
         if flow.flow in control.flows and control.check in OWNERS
     }
+
+
+def _memo(flow: str, row: Document) -> Document:
+    shown = {name: row[name] for name in ("entity", "currency", "count", "amount_minor")}
+    return {"flow": flow, "control": row["to_step"], **shown}
 
 
 def _rows(flow: str, sums: Iterable[Document]) -> list[Document]:

@@ -324,6 +324,16 @@ async def test_differences_that_cancel_each_other_out_are_both_unexplained(
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_a_posting_without_a_claim_is_a_memo_and_no_part_of_the_sum(shared: Database) -> None:
+    told = "2026-01-20 10:00   journal 5100000456   posted   EUR 1,250.00"
+    bridge, _ = await _bridge(shared, world("No claim", told))
+    document = await bridge.document("2026-01")
+    about = {"flow": FLOW, "entity": "DE10", "currency": "EUR", "count": 1}
+    assert document["rows"] == []
+    assert document["memo"] == [{"control": "unapproved", "amount_minor": 125000, **about}]
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_runs_at_the_same_time_are_used_again_until_something_is_read(
     shared: Database,
 ) -> None:
