@@ -656,16 +656,28 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                      read.seq_at(steps.p_as_known) AS seq
                   OFFSET 0) c_1
          ), definition AS MATERIALIZED (
-          SELECT s.ordinality AS ordinal,
-             (s.value ->> 'name'::text) AS step,
-             COALESCE(NULLIF((s.value ->> 'title'::text), ''::text), (s.value ->> 'name'::text)) AS title,
-             (s.value ->> 'system'::text) AS system,
-             (s.value ->> 'waits_for'::text) AS waits_for,
-             COALESCE(((steps.p_rules -> (s.value ->> 'name'::text)) ->> 'after'::text), (s.value ->> 'after'::text)) AS after_step,
-             COALESCE(((steps.p_rules -> (s.value ->> 'name'::text)) ->> 'due'::text), (s.value ->> 'due'::text)) AS rule,
-             s.value AS body
-            FROM configuration,
-             LATERAL jsonb_array_elements((configuration.flow -> 'steps'::text)) WITH ORDINALITY s(value, ordinality)
+          SELECT d_1.ordinal,
+             d_1.step,
+             d_1.title,
+             d_1.system,
+             d_1.waits_for,
+             d_1.after_step,
+             d_1.rule,
+             d_1.body,
+                 CASE
+                     WHEN (d_1.rule !~~ '%business%'::text) THEN make_interval(secs => (EXTRACT(epoch FROM (tieout.due_at(NULL::jsonb, '1970-01-01 00:00:00+00'::timestamp with time zone, d_1.rule) - '1970-01-01 00:00:00+00'::timestamp with time zone)))::double precision)
+                     ELSE NULL::interval
+                 END AS elapses
+            FROM ( SELECT s.ordinality AS ordinal,
+                     (s.value ->> 'name'::text) AS step,
+                     COALESCE(NULLIF((s.value ->> 'title'::text), ''::text), (s.value ->> 'name'::text)) AS title,
+                     (s.value ->> 'system'::text) AS system,
+                     (s.value ->> 'waits_for'::text) AS waits_for,
+                     COALESCE(((steps.p_rules -> (s.value ->> 'name'::text)) ->> 'after'::text), (s.value ->> 'after'::text)) AS after_step,
+                     COALESCE(((steps.p_rules -> (s.value ->> 'name'::text)) ->> 'due'::text), (s.value ->> 'due'::text)) AS rule,
+                     s.value AS body
+                    FROM configuration,
+                     LATERAL jsonb_array_elements((configuration.flow -> 'steps'::text)) WITH ORDINALITY s(value, ordinality)) d_1
          ), mark_type AS MATERIALIZED (
           SELECT d_1.ordinal,
              side.side,
@@ -810,6 +822,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              d_1.waits_for,
              d_1.after_step,
              d_1.rule,
+             d_1.elapses,
              COALESCE(s.done, false) AS done,
              s.done_at,
              s.undone_at,
@@ -830,7 +843,17 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
               CROSS JOIN definition d_1)
               LEFT JOIN case_step s ON (((s.document = a.document) AND (s.ordinal = d_1.ordinal))))
               LEFT JOIN ended x ON ((x.document = a.document)))
-         ), timed AS MATERIALIZED (
+         ), calendar AS MATERIALIZED (
+          SELECT k.entity,
+             k.calendar,
+             (k.calendar ->> 'timezone'::text) AS timezone,
+             (((k.calendar ->> 'closes'::text))::interval + '00:00:00.000001'::interval) AS closes
+            FROM ( SELECT a.entity,
+                     tieout.calendar_of(c_1.body, a.entity) AS calendar
+                    FROM (( SELECT DISTINCT anchor.entity
+                            FROM anchor) a
+                      CROSS JOIN configuration c_1)) k
+         ), based AS MATERIALIZED (
           SELECT p.component,
              p.anchor,
              p.entity,
@@ -846,6 +869,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              p.waits_for,
              p.after_step,
              p.rule,
+             p.elapses,
              p.done,
              p.done_at,
              p.undone_at,
@@ -860,14 +884,61 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              p.last_ordinal,
              b.done_at AS basis_at,
              COALESCE(b.done, (p.after_step IS NULL)) AS ready,
+             k.calendar,
                  CASE
-                     WHEN (b.done AND (p.rule IS NOT NULL)) THEN tieout.due_at(tieout.calendar_of(c_1.body, p.entity), b.done_at, p.rule)
+                     WHEN (p.rule ~~ '% business day%'::text) THEN ((((b.done_at AT TIME ZONE k.timezone) - k.closes))::date + 1)
+                     ELSE NULL::date
+                 END AS basis_day
+            FROM ((placed p
+              LEFT JOIN calendar k ON ((k.entity = p.entity)))
+              LEFT JOIN placed b ON (((b.anchor = p.anchor) AND (b.step = p.after_step) AND b.done)))
+         ), due_day AS MATERIALIZED (
+          SELECT based.entity,
+             based.rule,
+             based.basis_day,
+             tieout.due_at(based.calendar, min(based.basis_at), based.rule) AS due_at
+            FROM based
+           WHERE (based.basis_day IS NOT NULL)
+           GROUP BY based.entity, based.calendar, based.rule, based.basis_day
+         ), timed AS MATERIALIZED (
+          SELECT b.component,
+             b.anchor,
+             b.entity,
+             b.anchors,
+             b.claimed_minor,
+             b.claimed_currency,
+             b.state,
+             b.ended_at,
+             b.ordinal,
+             b.step,
+             b.title,
+             b.system,
+             b.waits_for,
+             b.after_step,
+             b.rule,
+             b.elapses,
+             b.done,
+             b.done_at,
+             b.undone_at,
+             b.failed,
+             b.skipped,
+             b.several_currencies,
+             b.amount_minor,
+             b.currency,
+             b.last_ordinal,
+             b.basis_at,
+             b.ready,
+             b.calendar,
+             b.basis_day,
+                 CASE
+                     WHEN (b.elapses IS NOT NULL) THEN (b.basis_at + b.elapses)
+                     WHEN (b.rule ~~ '% business day%'::text) THEN d_1.due_at
+                     WHEN (b.rule ~~ '% business hour%'::text) THEN tieout.due_at(b.calendar, b.basis_at, b.rule)
                      ELSE NULL::timestamp with time zone
                  END AS due_at,
-             bool_or((p.done AND (p.ordinal = p.last_ordinal))) OVER (PARTITION BY p.anchor) AS finished
-            FROM ((placed p
-              CROSS JOIN configuration c_1)
-              LEFT JOIN placed b ON (((b.anchor = p.anchor) AND (b.step = p.after_step) AND b.done)))
+             bool_or((b.done AND (b.ordinal = b.last_ordinal))) OVER (PARTITION BY b.anchor) AS finished
+            FROM (based b
+              LEFT JOIN due_day d_1 ON (((d_1.entity = b.entity) AND (d_1.rule = b.rule) AND (d_1.basis_day = b.basis_day))))
          )
   SELECT t.component,
      h.transaction_id,

@@ -230,13 +230,15 @@ WITH configuration AS MATERIALIZED (
                  tieout.flow_definition(p_flow, p_as_known) AS flow,
                  read.seq_at(p_as_known) AS seq OFFSET 0) c),
 definition AS MATERIALIZED (
-    SELECT s.ordinality AS ordinal, s.value ->> 'name' AS step,
+    SELECT d.*, CASE WHEN d.rule NOT LIKE '%business%' THEN make_interval(secs => extract(epoch FROM
+               tieout.due_at(NULL, timestamptz 'epoch', d.rule) - timestamptz 'epoch')::float8) END AS elapses
+    FROM (SELECT s.ordinality AS ordinal, s.value ->> 'name' AS step,
            coalesce(nullif(s.value ->> 'title', ''), s.value ->> 'name') AS title,
            s.value ->> 'system' AS system, s.value ->> 'waits_for' AS waits_for,
            coalesce(p_rules -> (s.value ->> 'name') ->> 'after', s.value ->> 'after') AS after_step,
            coalesce(p_rules -> (s.value ->> 'name') ->> 'due', s.value ->> 'due') AS rule,
            s.value AS body
-    FROM configuration, jsonb_array_elements(flow -> 'steps') WITH ORDINALITY s),
+    FROM configuration, jsonb_array_elements(flow -> 'steps') WITH ORDINALITY s) d),
 mark_type AS MATERIALIZED (
     SELECT d.ordinal, side, jsonb_array_elements_text(d.body -> side) AS type, d.body -> 'via' AS via
     FROM definition d, unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side),
@@ -315,7 +317,7 @@ handle AS MATERIALIZED (
 placed AS MATERIALIZED (
     SELECT a.component, a.document AS anchor, a.entity, a.anchors, a.amount_minor AS claimed_minor,
            a.currency AS claimed_currency, x.state, x.ended_at, d.ordinal, d.step, d.title, d.system,
-           d.waits_for, d.after_step, d.rule, coalesce(s.done, false) AS done, s.done_at,
+           d.waits_for, d.after_step, d.rule, d.elapses, coalesce(s.done, false) AS done, s.done_at,
            s.undone_at,
            CASE WHEN NOT s.done AND (s.failed ->> 'at')::timestamptz > coalesce(s.tried_at, '-infinity')
                 THEN s.failed END AS failed,
@@ -325,13 +327,27 @@ placed AS MATERIALIZED (
     FROM anchor a CROSS JOIN definition d
     LEFT JOIN case_step s ON s.document = a.document AND s.ordinal = d.ordinal
     LEFT JOIN ended x ON x.document = a.document),
+calendar AS MATERIALIZED (
+    SELECT entity, calendar, calendar ->> 'timezone' AS timezone,
+           (calendar ->> 'closes')::interval + interval '1 microsecond' AS closes
+    FROM (SELECT a.entity, tieout.calendar_of(c.body, a.entity) AS calendar
+          FROM (SELECT DISTINCT entity FROM anchor) a CROSS JOIN configuration c) k),
+based AS MATERIALIZED (
+    SELECT p.*, b.done_at AS basis_at, coalesce(b.done, p.after_step IS NULL) AS ready, k.calendar,
+           CASE WHEN p.rule LIKE '% business day%' THEN  -- what comes after the cut-off counts for the next day
+               (b.done_at AT TIME ZONE k.timezone - k.closes)::date + 1 END AS basis_day
+    FROM placed p LEFT JOIN calendar k ON k.entity = p.entity
+    LEFT JOIN placed b ON b.anchor = p.anchor AND b.step = p.after_step AND b.done),
+due_day AS MATERIALIZED (  -- in business days all bases of a day have one due time: it is asked for once
+    SELECT entity, rule, basis_day, tieout.due_at(calendar, min(basis_at), rule) AS due_at
+    FROM based WHERE basis_day IS NOT NULL GROUP BY entity, calendar, rule, basis_day),
 timed AS MATERIALIZED (
-    SELECT p.*, b.done_at AS basis_at, coalesce(b.done, p.after_step IS NULL) AS ready,
-           CASE WHEN b.done AND p.rule IS NOT NULL
-                THEN tieout.due_at(tieout.calendar_of(c.body, p.entity), b.done_at, p.rule) END AS due_at,
-           bool_or(p.done AND p.ordinal = p.last_ordinal) OVER (PARTITION BY p.anchor) AS finished
-    FROM placed p CROSS JOIN configuration c
-    LEFT JOIN placed b ON b.anchor = p.anchor AND b.step = p.after_step AND b.done)
+    SELECT b.*, CASE WHEN b.elapses IS NOT NULL THEN b.basis_at + b.elapses
+                     WHEN b.rule LIKE '% business day%' THEN d.due_at
+                     WHEN b.rule LIKE '% business hour%' THEN tieout.due_at(b.calendar, b.basis_at, b.rule) END AS due_at,
+           bool_or(b.done AND b.ordinal = b.last_ordinal) OVER (PARTITION BY b.anchor) AS finished
+    FROM based b LEFT JOIN due_day d
+        ON (d.entity, d.rule, d.basis_day) = (b.entity, b.rule, b.basis_day))
 SELECT t.component, h.transaction_id, t.anchor, d.content_id,
        (SELECT r.value FROM tieout.reference r WHERE r.document = t.anchor AND r.role = 0),
        t.entity, t.anchors,
