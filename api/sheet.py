@@ -1,5 +1,6 @@
 """The bridge as one static page: a working paper that prints on A4 and needs nothing but itself."""
 
+import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from html import escape
@@ -36,7 +37,7 @@ def page(document: Document, items: Iterable[Document]) -> str:
     places = [_key({**row, "cell": cell}) for row in document["rows"] for cell in row["cells"]]
     anchors = {place: f"cell-{n}" for n, place in enumerate(places, start=1) if place in listed}
     hops = "".join(_hop(row, anchors) for row in document["rows"])
-    tables = "".join(_items(anchor, listed[place]) for place, anchor in anchors.items())
+    tables = "".join(_items(document, anchor, listed[place]) for place, anchor in anchors.items())
     title = f"Bridge {escape(document['period'])}"
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -85,7 +86,7 @@ def _hop(row: Document, anchors: Mapping[Key, str]) -> str:
     )
 
 
-def _items(anchor: str, rows: list[Document]) -> str:
+def _items(document: Document, anchor: str, rows: list[Document]) -> str:
     first = rows[0]
     entity = first["entity"] or "no entity"
     cell = titled(first["cell"], first)
@@ -98,12 +99,27 @@ def _items(anchor: str, rows: list[Document]) -> str:
         for item in rows
     )
     more = first["of"] - len(rows)
-    command = f"tieout bridge --items {first['to']}/{first['cell']}"
-    rest = f"<p>… and {more:,} more: <code>{escape(command)}</code> shows them.</p>" if more else ""
+    command = escape(_command(document, first))
+    rest = f"<p>… and {more:,} more: <code>{command}</code> shows them.</p>" if more else ""
     return (
         f'<h3 id="{anchor}">{escape(title)}</h3><table><thead>{_HEADS}</thead>'
         f"<tbody>{lines}</tbody></table>{rest}"
     )
+
+
+def _command(document: Document, item: Document) -> str:
+    """Return the line for a shell that lists the whole cell of an item, as this page knew it."""
+    options = {
+        "--period": document["period"],
+        "--as-of": document["as_of"].isoformat(),
+        "--as-known": document["as_known"].isoformat(),
+        "--items": f"{item['to']}/{item['cell']}",
+        "--entity": item["entity"],
+        "--currency": item["currency"],
+        "--limit": str(item["of"]),
+    }
+    words = [word for name, value in options.items() if value for word in (name, value)]
+    return shlex.join(["tieout", "bridge", *words])
 
 
 def _finding(item: Document) -> str:
