@@ -52,17 +52,25 @@ def show_story(story: Story) -> None:
     for transaction in story.transactions:
         _show_transaction(transaction)
     if story.transactions:
+        if story.candidates:
+            out.print("These name it as a group, each in a transaction of its own:")
+            _show_candidates(story)
         if story.has_more:
-            out.print(f"'{story.key}' names more transactions; these are the first.")
+            out.print(f"'{story.key}' leads to more; these are the first.", markup=False)
         return
     if not story.candidates:
         out.print(f"Nothing is called '{story.key}', and nothing contains it.", markup=False)
         return
     out.print(f"'{story.key}' is not one name. Did you mean one of these?", markup=False)
-    for c in story.candidates:
-        out.print(f"  {c.value}  ({c.kind}, {c.role} of a {c.document})", markup=False)
+    _show_candidates(story)
     if story.has_more:
         out.print("  … and more; give more of the key.")
+
+
+def _show_candidates(story: Story) -> None:
+    for c in story.candidates:
+        what = c.document if c.role == "own" else f"{c.kind}, {c.role} of a {c.document}"
+        out.print(f"  {c.value}  ({what})", markup=False)
 
 
 MARKS = {
@@ -106,7 +114,7 @@ def _show_transaction(t: Transaction) -> None:
             e.occurred_at.strftime("%Y-%m-%d %H:%M:%S"),
             e.type,
             e.source,
-            number[e.document],
+            number[e.document] if e.via is None else f"through {e.via}",
             _money(e.amount_minor, e.currency),
             e.message or e.status or "",
         )

@@ -18,8 +18,19 @@ Calendars = Callable[[str | None], Hours | None]
 """The business hours of an entity; None where it has no calendar."""
 
 
+class Group(NamedTuple):
+    """A group document that lends an event: its number in the store, and its kind."""
+
+    document: int
+    kind: str
+
+
 class Happening(msgspec.Struct, frozen=True, gc=False):
-    """One event of a transaction, as far as steps are concerned."""
+    """One event of a transaction, as far as steps are concerned.
+
+    `via` is the group document that the event is about, where `document` only names it; the amount is
+    then the group document's, and the document's own share takes its place.
+    """
 
     document: int
     kind: str
@@ -31,6 +42,7 @@ class Happening(msgspec.Struct, frozen=True, gc=False):
     currency: str | None
     entity: str | None
     message: str | None
+    via: Group | None = None
 
 
 class StepState(msgspec.Struct, frozen=True):
@@ -78,6 +90,7 @@ class _Step(NamedTuple):
     undone_by: frozenset[str]
     failed_by: frozenset[str]
     skip_when: frozenset[str]
+    via: frozenset[str]
 
 
 class FlowSteps:
@@ -87,35 +100,63 @@ class FlowSteps:
         self._flow = flow
         self._calendars = calendars
         self._steps = [
-            _Step(s, *map(frozenset, (s.done_by, s.undone_by, s.failed_by, s.skip_when)))
+            _Step(s, *map(frozenset, (s.done_by, s.undone_by, s.failed_by, s.skip_when, s.via)))
             for s in flow.steps
         ]
         self._ends = {
             state: (frozenset(end.by), frozenset(end.until)) for state, end in flow.ends.items()
         }
         self._types = flow.event_types()
+        self._done_types = frozenset(t for s in flow.steps for t in s.done_by)
+        self.lends = frozenset(
+            (kind, event_type)
+            for step in flow.steps
+            for kind in step.via
+            for event_type in (*step.done_by, *step.undone_by, *step.failed_by, *step.skip_when)
+        )
+        """Which events of group documents do something to a step: (kind, event type)."""
 
     def cases(self, happenings: Iterable[Happening], as_of: datetime) -> list[Case]:
         """Compute the cases in one transaction: one per anchor document."""
         flow = self._flow
         by_document: dict[int, list[Happening]] = {}
-        for event in happenings:
-            if event.type in self._types and event.occurred_at <= as_of:
-                by_document.setdefault(event.document, []).append(event)
+        counted = [e for e in happenings if e.type in self._types and e.occurred_at <= as_of]
+        for event in self._lent_once(counted):
+            by_document.setdefault(event.document, []).append(event)
         for own in by_document.values():
             own.sort(key=_order)
-        anchors = [d for d, own in by_document.items() if own[0].kind == flow.anchor]
+            self._share(own)
+        anchors = [
+            d
+            for d, own in by_document.items()
+            if own[0].kind == flow.anchor and any(e.via is None for e in own)
+        ]
         unevaluable = len(anchors) > 1 and not flow.anchors_many
         return [
             self._case(
                 anchor,
-                [own for d, own in by_document.items() if d == anchor or d not in anchors],
-                by_document[anchor],
+                [o for d, o in by_document.items() if d == anchor or o[0].kind != flow.anchor],
+                [e for e in by_document[anchor] if e.via is None],
                 as_of,
                 unevaluable=unevaluable,
             )
             for anchor in anchors
         ]
+
+    def _lent_once(self, events: Sequence[Happening]) -> Iterable[Happening]:
+        """Leave out what is lent to an anchor where another document names the same group document."""
+        anchor = self._flow.anchor
+        elsewhere = {e.via for e in events if e.kind != anchor}
+        return (e for e in events if e.via is None or e.kind != anchor or e.via not in elsewhere)
+
+    def _share(self, own: list[Happening]) -> None:
+        """Give what is lent to a document the amount that it last stated before."""
+        stated: tuple[int | None, str | None] = (None, None)
+        for i, event in enumerate(own):
+            if event.via is not None:
+                own[i] = msgspec.structs.replace(event, amount_minor=stated[0], currency=stated[1])
+            elif event.amount_minor is not None and event.type in self._done_types:
+                stated = event.amount_minor, event.currency
 
     def _case(
         self,
@@ -195,7 +236,8 @@ def _mark(step: _Step, documents: Iterable[Sequence[Happening]]) -> _Mark:
     tried: list[datetime] = []
     failures: list[Happening] = []
     skipped = False
-    for own in documents:
+    for events in documents:
+        own = [e for e in events if e.via is None or e.via.kind in step.via]
         last_done = _last(own, step.done_by)
         last_failed = _last(own, step.failed_by)
         skipped = skipped or _last(own, step.skip_when) >= 0

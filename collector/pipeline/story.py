@@ -9,7 +9,7 @@ import msgspec
 from collector.model.calendar import Hours
 from collector.model.reference import ROLE_NAMES
 from collector.pipeline.publish import hours
-from collector.pipeline.steps import Case, FlowSteps, Happening
+from collector.pipeline.steps import Case, FlowSteps, Group, Happening
 from collector.settings.load import Configuration
 from collector.store import stories
 from collector.store.ingest import Connection
@@ -36,7 +36,11 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class EventLine(msgspec.Struct, frozen=True):
-    """One event, as it is told."""
+    """One event, as it is told.
+
+    `via` names the group document (kind and number) that it happened to, where one of the transaction's
+    documents only names that one and a step goes through it.
+    """
 
     id: str
     type: str
@@ -48,6 +52,7 @@ class EventLine(msgspec.Struct, frozen=True):
     currency: str | None
     status: str | None
     message: str | None
+    via: str | None
 
 
 class Transaction(msgspec.Struct, frozen=True):
@@ -73,7 +78,11 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Story(msgspec.Struct, frozen=True):
-    """The answer to a key: transactions, or candidates where it names none or too many."""
+    """The answer to a key: transactions, or candidates where it names none or too many.
+
+    Beside transactions, candidates are the documents that name one of theirs as a group: the payments of
+    a payment run.
+    """
 
     key: str
     transactions: list[Transaction]
@@ -115,42 +124,53 @@ class Stories:
         for row in found:
             if row["occurred_at"] <= as_of:
                 groups.setdefault(row["component"], []).append(row)
-        told = [self._transaction(rows, as_of) for rows in groups.values()]
+        documents = list({row["id"] for rows in groups.values() for row in rows})
+        lent = await self._lent(conn, documents, as_of)
+        told = [self._transaction(rows, lent, as_of) for rows in groups.values()]
+        sharing = await stories.members(conn, documents)
         return Story(
             key,
             sorted(told, key=lambda t: t.id)[: stories.TRANSACTIONS_MAX],
-            [],
-            len(told) > stories.TRANSACTIONS_MAX,
+            _candidates(sharing[: stories.CANDIDATES_MAX]),
+            len(told) > stories.TRANSACTIONS_MAX or len(sharing) > stories.CANDIDATES_MAX,
         )
 
-    def _transaction(self, rows: Sequence[Any], as_of: datetime) -> Transaction:
+    async def _lent(
+        self, conn: Connection, documents: Sequence[int], as_of: datetime
+    ) -> dict[int, list[Any]]:
+        """Look up what group documents lend, by the document that names them."""
+        lent: dict[int, list[Any]] = {}
+        kinds = sorted({kind for flow in self._flows for kind, _ in flow.lends})
+        for row in await stories.lent_events(conn, documents, kinds) if kinds else ():
+            if row["occurred_at"] <= as_of:
+                lent.setdefault(row["member"], []).append(row)
+        return lent
+
+    def _transaction(
+        self, rows: Sequence[Any], lent: Mapping[int, Sequence[Any]], as_of: datetime
+    ) -> Transaction:
         happenings, lines = [], []
         documents: dict[int, Document] = {}
         links: set[tuple[int, str, str]] = set()
         for row in rows:
             body = _decode(row["body"])
-            document, event_id = row["id"], row["event_id"]
+            document = row["id"]
             if document not in documents:
                 kind, scope, number = body["document"]
                 system = self._systems.get(row["source"], row["source"])
                 documents[document] = Document(row["content_id"].hex, kind, number, scope, system)
             links.update((role, name[0], name[2]) for role, name in body.get("references", ()))
-            happenings.append(
-                Happening(
-                    document,
-                    row["kind"],
-                    row["type"],
-                    row["occurred_at"],
-                    row["sequence"],
-                    event_id.bytes,
-                    row["amount_minor"],
-                    row["currency"],
-                    row["entity"],
-                    body.get("message"),
-                )
+            happenings.append(_happening(row, body, document, row["kind"], None))
+            lines.append(_line(row, body, None))
+        shared = {}
+        for row in (row for document in documents for row in lent.get(document, ())):
+            body, group = _decode(row["body"]), Group(row["id"], row["kind"])
+            happenings.append(_happening(row, body, row["member"], row["member_kind"], group))
+            shared[row["kind"], row["type"], row["event_id"]] = _line(
+                row, body, f"{row['kind']} {row['number']}"
             )
-            lines.append(_line(row, body))
-        case = self._case(happenings, as_of)
+        case, lends = self._case(happenings, as_of)
+        lines += [line for (kind, what, _), line in shared.items() if (kind, what) in lends]
         lines.sort(key=lambda e: (e.occurred_at, e.id))
         return Transaction(
             min(d.id for d in documents.values()),
@@ -162,15 +182,40 @@ class Stories:
             lines,
         )
 
-    def _case(self, happenings: Sequence[Happening], as_of: datetime) -> Case | None:
+    def _case(
+        self, happenings: Sequence[Happening], as_of: datetime
+    ) -> tuple[Case | None, frozenset[tuple[str, str]]]:
+        """Compute the case of the first flow that has one, and say what that flow takes from groups."""
         for flow in self._flows:
             found = flow.cases(happenings, as_of)
             if found:
-                return found[0]
-        return None
+                return found[0], flow.lends
+        return None, frozenset()
 
 
-def _line(row: Any, body: Mapping[str, Any]) -> EventLine:  # noqa: ANN401 -- a database row
+def _happening(
+    row: Any,  # noqa: ANN401 -- a database row
+    body: Mapping[str, Any],
+    document: int,
+    kind: str,
+    via: Group | None,
+) -> Happening:
+    return Happening(
+        document,
+        kind,
+        row["type"],
+        row["occurred_at"],
+        row["sequence"],
+        row["event_id"].bytes,
+        row["amount_minor"],
+        row["currency"],
+        row["entity"],
+        body.get("message"),
+        via,
+    )
+
+
+def _line(row: Any, body: Mapping[str, Any], via: str | None) -> EventLine:  # noqa: ANN401 -- a database row
     return EventLine(
         row["event_id"].hex,
         row["type"],
@@ -182,6 +227,7 @@ def _line(row: Any, body: Mapping[str, Any]) -> EventLine:  # noqa: ANN401 -- a 
         row["currency"],
         body.get("status"),
         body.get("message"),
+        via,
     )
 
 

@@ -235,9 +235,10 @@ def _check_flows(parts: Parts) -> Iterator[Problem]:
             for at, event_type in _used(loc, flow):
                 if event_type not in types:
                     yield parts.unknown(at, "stream that produces", event_type, types)
-            if flow.anchor not in kinds:
-                noun = "mapping with a document of the type"
-                yield parts.unknown((*loc, "anchor"), noun, flow.anchor, kinds)
+            for at, kind in _kinds(loc, flow):
+                if kind not in kinds:
+                    noun = "mapping with a document of the type"
+                    yield parts.unknown(at, noun, kind, kinds)
         yield from _check_steps(parts, loc, flow)
 
 
@@ -275,6 +276,14 @@ def _used(loc: Loc, flow: Flow) -> Iterator[tuple[Loc, str]]:
             for n, event_type in enumerate(event_types):
                 yield (*loc, "ends", name, side, n), event_type
     yield from _compared(loc, flow)
+
+
+def _kinds(loc: Loc, flow: Flow) -> Iterator[tuple[Loc, str]]:
+    """List every kind of document that a flow names, with its place."""
+    yield (*loc, "anchor"), flow.anchor
+    for i, step in enumerate(flow.steps):
+        for n, kind in enumerate(step.via):
+            yield (*loc, "steps", i, "via", n), kind
 
 
 def _compared(loc: Loc, flow: Flow) -> Iterator[tuple[Loc, str]]:

@@ -163,6 +163,10 @@ class Step(Definition):
     the same document; failed by an event of `failed_by` with no `done_by` after it. `due` counts from
     the completion of the step named `after`. `skip_when` names event types that make the step
     needless for this document (an amount that is paid by the company, nothing payable).
+
+    What happens to a group document of a kind in `via` happens, for this step, to each document of the
+    case that names it as a group reference, with the document's own share as its amount: a payment run
+    pays every claim in it.
     """
 
     name: Kind
@@ -172,6 +176,11 @@ class Step(Definition):
     undone_by: list[EventType] = []
     failed_by: list[EventType] = []
     skip_when: list[EventType] = []
+    via: list[Kind] = Field(
+        [],
+        description="Kinds of group documents that the step may go through",
+        examples=[["payment_run"]],
+    )
     after: Kind | None = None
     due: Duration | None = None
     waits_for: str | None = Field(None, description="The person's role, where a person acts")

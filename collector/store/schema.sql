@@ -232,9 +232,9 @@ CREATE TABLE tieout.revised (
 
 ALTER TABLE tieout.revised OWNER TO tieout_owner;
 
--- Name: flow_events(text[], timestamp with time zone, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+-- Name: known_events(text[], timestamp with time zone, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
-CREATE FUNCTION tieout.flow_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
+CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
  SELECT m.component,
@@ -242,23 +242,23 @@ CREATE FUNCTION tieout.flow_events(p_types text[], p_as_of timestamp with time z
      m.kind,
      e.type,
      e.occurred_at,
-     row_number() OVER (PARTITION BY e.document ORDER BY e.occurred_at, e.sequence NULLS FIRST, e.event_id) AS row_number,
+     e.sequence,
      e.amount_minor,
      e.currency,
      e.entity,
      e.event_id,
      e.body
     FROM (((tieout.event e
-      JOIN tieout.batch b ON (((b.id = e.batch) AND (b.seq <= flow_events.p_seq))))
-      JOIN tieout.membership(flow_events.p_seq) m(document, component, kind, content_id) ON ((m.document = e.document)))
+      JOIN tieout.batch b ON (((b.id = e.batch) AND (b.seq <= known_events.p_seq))))
+      JOIN tieout.membership(known_events.p_seq) m(document, component, kind, content_id) ON ((m.document = e.document)))
       LEFT JOIN tieout.revised r ON ((r.event_id = e.event_id)))
-   WHERE ((e.type = ANY (flow_events.p_types)) AND (e.occurred_at <= flow_events.p_as_of) AND ((r.event_id IS NULL) OR (NOT (EXISTS ( SELECT
+   WHERE ((e.type = ANY (known_events.p_types)) AND (e.occurred_at <= known_events.p_as_of) AND ((r.event_id IS NULL) OR (NOT (EXISTS ( SELECT
             FROM (tieout.event o
-              JOIN tieout.batch ob ON (((ob.id = o.batch) AND (ob.seq <= flow_events.p_seq))))
+              JOIN tieout.batch ob ON (((ob.id = o.batch) AND (ob.seq <= known_events.p_seq))))
            WHERE ((o.event_id = e.event_id) AND (ROW(o.occurred_at, COALESCE(o.sequence, '-9223372036854775808'::bigint), o.revision) > ROW(e.occurred_at, COALESCE(e.sequence, '-9223372036854775808'::bigint), e.revision))))))));
 END;
 
-ALTER FUNCTION tieout.flow_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint) OWNER TO tieout_owner;
+ALTER FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint) OWNER TO tieout_owner;
 
 -- Name: comparison_events(text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
@@ -281,7 +281,7 @@ CREATE FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time 
      e.amount_minor,
      e.currency
     FROM once,
-     LATERAL tieout.flow_events(once.types, comparison_events.p_as_of, once.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body);
+     LATERAL tieout.known_events(once.types, comparison_events.p_as_of, once.seq) e(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body);
 END;
 
 ALTER FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) OWNER TO tieout_owner;
@@ -392,6 +392,121 @@ CREATE FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, 
 
 ALTER FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) OWNER TO tieout_owner;
 
+-- Name: lent_events(jsonb, text[], timestamp with time zone, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_kind text, via_number text)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ WITH taken AS MATERIALIZED (
+          SELECT DISTINCT kind.value AS kind,
+             type.value AS type
+            FROM jsonb_array_elements((lent_events.p_flow -> 'steps'::text)) s_1(value),
+             LATERAL jsonb_array_elements_text((s_1.value -> 'via'::text)) kind(value),
+             unnest(ARRAY['done_by'::text, 'undone_by'::text, 'failed_by'::text, 'skip_when'::text]) side(side),
+             LATERAL jsonb_array_elements_text((s_1.value -> side.side)) type(value)
+           WHERE (type.value = ANY (lent_events.p_types))
+         ), named AS MATERIALIZED (
+          SELECT m.component,
+             m.document,
+             m.kind,
+             e.type,
+             e.occurred_at,
+             e.sequence,
+             e.entity,
+             e.event_id,
+             e.body,
+             e.document AS via,
+             e.kind AS via_kind,
+             o.value AS via_number,
+             ((m.kind = (lent_events.p_flow ->> 'anchor'::text)) AND bool_or((m.kind <> (lent_events.p_flow ->> 'anchor'::text))) OVER (PARTITION BY m.component, e.document)) AS again
+            FROM (((((taken t
+              JOIN tieout.known_events(ARRAY( SELECT taken.type
+                    FROM taken), lent_events.p_as_of, lent_events.p_seq) e(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body) ON (((e.kind = t.kind) AND (e.type = t.type))))
+              JOIN tieout.reference o ON (((o.document = e.document) AND (o.role = 0))))
+              JOIN tieout.reference n_1 ON (((n_1.name_hash = o.name_hash) AND (n_1.role = 2) AND ((n_1.kind = o.kind) AND (n_1.scope = o.scope) AND (n_1.value = o.value)))))
+              JOIN tieout.batch b ON (((b.id = n_1.batch) AND (b.seq <= lent_events.p_seq))))
+              JOIN tieout.membership(lent_events.p_seq) m(document, component, kind, content_id) ON (((m.document = n_1.document) AND (m.component <> e.component))))
+           WHERE (EXISTS ( SELECT
+                    FROM taken))
+         )
+  SELECT DISTINCT ON (n.document, n.event_id) n.component,
+     n.document,
+     n.kind,
+     n.type,
+     n.occurred_at,
+     n.sequence,
+     s.amount_minor,
+     s.currency,
+     n.entity,
+     n.event_id,
+     n.body,
+     n.via,
+     n.via_kind,
+     n.via_number
+    FROM (named n
+      LEFT JOIN tieout.known_events(ARRAY( SELECT DISTINCT jsonb_array_elements_text((s_1.value -> 'done_by'::text)) AS jsonb_array_elements_text
+            FROM jsonb_array_elements((lent_events.p_flow -> 'steps'::text)) s_1(value)), lent_events.p_as_of, lent_events.p_seq) s(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body) ON (((s.document = n.document) AND (s.amount_minor IS NOT NULL) AND (ROW(s.occurred_at, COALESCE(s.sequence, '-9223372036854775808'::bigint), s.event_id) < ROW(n.occurred_at, COALESCE(n.sequence, '-9223372036854775808'::bigint), n.event_id)))))
+   WHERE ((NOT n.again) AND (EXISTS ( SELECT
+            FROM taken)))
+   ORDER BY n.document, n.event_id, s.occurred_at DESC, s.sequence DESC NULLS LAST, s.event_id DESC;
+END;
+
+ALTER FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) OWNER TO tieout_owner;
+
+-- Name: flow_events(jsonb, text[], timestamp with time zone, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_kind text, via_number text)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT e.component,
+     e.document,
+     e.kind,
+     e.type,
+     e.occurred_at,
+     row_number() OVER (PARTITION BY e.document ORDER BY e.occurred_at, e.sequence NULLS FIRST, e.event_id) AS row_number,
+     e.amount_minor,
+     e.currency,
+     e.entity,
+     e.event_id,
+     e.body,
+     e.via,
+     e.via_kind,
+     e.via_number
+    FROM ( SELECT o.component,
+             o.document,
+             o.kind,
+             o.type,
+             o.occurred_at,
+             o.sequence,
+             o.amount_minor,
+             o.currency,
+             o.entity,
+             o.event_id,
+             o.body,
+             NULL::bigint AS via,
+             NULL::text AS via_kind,
+             NULL::text AS via_number
+            FROM tieout.known_events(flow_events.p_types, flow_events.p_as_of, flow_events.p_seq) o(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body)
+         UNION ALL
+          SELECT lent_events.component,
+             lent_events.document,
+             lent_events.kind,
+             lent_events.type,
+             lent_events.occurred_at,
+             lent_events.sequence,
+             lent_events.amount_minor,
+             lent_events.currency,
+             lent_events.entity,
+             lent_events.event_id,
+             lent_events.body,
+             lent_events.via,
+             lent_events.via_kind,
+             lent_events.via_number
+            FROM tieout.lent_events(flow_events.p_flow, flow_events.p_types, flow_events.p_as_of, flow_events.p_seq) lent_events(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body, via, via_kind, via_number)) e;
+END;
+
+ALTER FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) OWNER TO tieout_owner;
+
 -- Name: flow_types(jsonb); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.flow_types(p_flow jsonb) RETURNS text[]
@@ -402,7 +517,7 @@ ALTER FUNCTION tieout.flow_types(p_flow jsonb) OWNER TO tieout_owner;
 
 -- Name: flow_events(text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
-CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
+CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_kind text, via_number text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
@@ -410,8 +525,11 @@ CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, 
     SET work_mem TO '64MB'
     BEGIN ATOMIC
  WITH once AS MATERIALIZED (
-          SELECT tieout.flow_types(tieout.flow_definition(flow_events.p_flow, flow_events.p_as_known)) AS types,
+          SELECT f.flow,
+             tieout.flow_types(f.flow) AS types,
              read.seq_at(flow_events.p_as_known) AS seq
+            FROM ( SELECT tieout.flow_definition(flow_events.p_flow, flow_events.p_as_known) AS flow
+                  OFFSET 0) f
          )
   SELECT e.component,
      e.document,
@@ -423,9 +541,12 @@ CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, 
      e.currency,
      e.entity,
      e.event_id,
-     e.body
+     e.body,
+     e.via,
+     e.via_kind,
+     e.via_number
     FROM once,
-     LATERAL tieout.flow_events(once.types, flow_events.p_as_of, once.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body);
+     LATERAL tieout.flow_events(once.flow, once.types, flow_events.p_as_of, once.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number);
 END;
 
 ALTER FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) OWNER TO tieout_owner;
@@ -451,6 +572,54 @@ CREATE FUNCTION read.names(p_as_known timestamp with time zone) RETURNS TABLE(do
 END;
 
 ALTER FUNCTION read.names(p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: step_events(text, timestamp with time zone, timestamp with time zone, text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[] DEFAULT NULL::text[]) RETURNS TABLE(step text, side text, component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_number text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_nestloop TO 'off'
+    SET jit TO 'off'
+    SET work_mem TO '64MB'
+    BEGIN ATOMIC
+ WITH once AS MATERIALIZED (
+          SELECT tieout.flow_definition(step_events.p_flow, step_events.p_as_known) AS flow,
+             read.seq_at(step_events.p_as_known) AS seq
+         ), step_type AS MATERIALIZED (
+          SELECT (s.value ->> 'name'::text) AS step,
+             (s.value -> 'via'::text) AS via,
+             side.side,
+             jsonb_array_elements_text((s.value -> side.side)) AS type
+            FROM once once_1,
+             LATERAL jsonb_array_elements((once_1.flow -> 'steps'::text)) s(value),
+             unnest(ARRAY['done_by'::text, 'undone_by'::text, 'failed_by'::text, 'skip_when'::text]) side(side)
+           WHERE ((step_events.p_steps IS NULL) OR ((s.value ->> 'name'::text) = ANY (step_events.p_steps)))
+         ), types AS MATERIALIZED (
+          SELECT array_agg(DISTINCT step_type.type) AS types
+            FROM step_type
+         )
+  SELECT t.step,
+     t.side,
+     e.component,
+     e.document,
+     e.kind,
+     e.type,
+     e.occurred_at,
+     e.rank,
+     e.amount_minor,
+     e.currency,
+     e.entity,
+     e.event_id,
+     e.body,
+     e.via,
+     e.via_number
+    FROM (((once
+      CROSS JOIN types)
+      CROSS JOIN LATERAL tieout.flow_events(once.flow, types.types, step_events.p_as_of, once.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number))
+      JOIN step_type t ON (((t.type = e.type) AND ((e.via IS NULL) OR (t.via ? e.via_kind)))));
+END;
+
+ALTER FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[]) OWNER TO tieout_owner;
 
 -- Name: step_type(text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
@@ -500,7 +669,8 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
          ), mark_type AS MATERIALIZED (
           SELECT d_1.ordinal,
              side.side,
-             jsonb_array_elements_text((d_1.body -> side.side)) AS type
+             jsonb_array_elements_text((d_1.body -> side.side)) AS type,
+             (d_1.body -> 'via'::text) AS via
             FROM definition d_1,
              unnest(ARRAY['done_by'::text, 'undone_by'::text, 'failed_by'::text, 'skip_when'::text]) side(side)
          ), end_type AS MATERIALIZED (
@@ -521,9 +691,12 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              e.currency,
              e.entity,
              e.event_id,
-             e.body
+             e.body,
+             e.via,
+             e.via_kind,
+             e.via_number
             FROM configuration,
-             LATERAL tieout.flow_events(configuration.types, steps.p_as_of, configuration.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body)
+             LATERAL tieout.flow_events(configuration.flow, configuration.types, steps.p_as_of, configuration.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number)
          ), anchor AS MATERIALIZED (
           SELECT e.component,
              e.document,
@@ -533,7 +706,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              count(*) OVER (PARTITION BY e.component) AS anchors
             FROM ev e,
              configuration
-           WHERE (e.kind = (configuration.flow ->> 'anchor'::text))
+           WHERE ((e.kind = (configuration.flow ->> 'anchor'::text)) AND (e.via IS NULL))
            GROUP BY e.component, e.document
          ), ended AS MATERIALIZED (
           SELECT DISTINCT ON (x.document) x.document,
@@ -545,7 +718,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                      COALESCE(max(e.rank) FILTER (WHERE (t_1.side = 'until'::text)), (0)::bigint) AS until_rank,
                      max(e.occurred_at) FILTER (WHERE (t_1.side = 'by'::text)) AS ended_at
                     FROM (ev e
-                      JOIN end_type t_1 ON ((t_1.type = e.type)))
+                      JOIN end_type t_1 ON (((t_1.type = e.type) AND (e.via IS NULL))))
                    GROUP BY e.document, t_1.state) x
            WHERE (x.by_rank > x.until_rank)
            ORDER BY x.document, x.by_rank DESC
@@ -581,7 +754,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                      (array_agg(e.amount_minor ORDER BY e.rank DESC) FILTER (WHERE (t_1.side = 'done_by'::text)))[1] AS amount_minor,
                      (array_agg(e.currency ORDER BY e.rank DESC) FILTER (WHERE (t_1.side = 'done_by'::text)))[1] AS currency
                     FROM (ev e
-                      JOIN mark_type t_1 ON ((t_1.type = e.type)))
+                      JOIN mark_type t_1 ON (((t_1.type = e.type) AND ((e.via IS NULL) OR (t_1.via ? e.via_kind)))))
                    GROUP BY e.component, e.document, e.kind, t_1.ordinal) x
          ), case_step AS MATERIALIZED (
           SELECT a.component,
@@ -1662,9 +1835,9 @@ GRANT SELECT,INSERT ON TABLE tieout.event TO tieout_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE tieout.revised TO tieout_app;
 
--- Name: FUNCTION flow_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+-- Name: FUNCTION known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION tieout.flow_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint) FROM PUBLIC;
 
 -- Name: FUNCTION comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
 
@@ -1698,6 +1871,14 @@ REVOKE ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time
 GRANT ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) TO tieout_reader;
 GRANT ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) TO tieout_app;
 
+-- Name: FUNCTION lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) FROM PUBLIC;
+
+-- Name: FUNCTION flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) FROM PUBLIC;
+
 -- Name: FUNCTION flow_types(p_flow jsonb); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.flow_types(p_flow jsonb) FROM PUBLIC;
@@ -1713,6 +1894,12 @@ GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time 
 REVOKE ALL ON FUNCTION read.names(p_as_known timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone) TO tieout_app;
+
+-- Name: FUNCTION step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[]); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[]) TO tieout_app;
 
 -- Name: FUNCTION step_type(p_flow text, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
 

@@ -90,16 +90,14 @@ BEGIN ATOMIC
     LEFT JOIN tieout.suspended s ON s.component = d.component;
 END;
 
--- The events that a flow looks at: known at K, occurred at T, of each event the revision that counts;
--- with the transaction and, in `rank`, the order within the document.
-CREATE FUNCTION tieout.flow_events(p_types text[], p_as_of timestamptz, p_seq bigint)
-RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz,
-               rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
+-- The events of some types: known at K, occurred at T, of each event the revision that counts; with the
+-- transaction.
+CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamptz, p_seq bigint)
+RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz, sequence bigint,
+               amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT m.component, e.document, m.kind, e.type, e.occurred_at,
-           row_number() OVER (PARTITION BY e.document
-                              ORDER BY e.occurred_at, e.sequence NULLS FIRST, e.event_id),
+    SELECT m.component, e.document, m.kind, e.type, e.occurred_at, e.sequence,
            e.amount_minor, e.currency, e.entity, e.event_id, e.body
     FROM tieout.event e
     JOIN tieout.batch b ON b.id = e.batch AND b.seq <= p_seq
@@ -112,6 +110,68 @@ BEGIN ATOMIC
             WHERE o.event_id = e.event_id
               AND (o.occurred_at, coalesce(o.sequence, -9223372036854775808), o.revision)
                 > (e.occurred_at, coalesce(e.sequence, -9223372036854775808), e.revision)));
+END;
+
+-- What happened to a group document happened to each document that names it, where a step says so
+-- (`via`): one payment settles several claims. Such an event is lent to the documents, with their own
+-- share as its amount: what they last stated before it by an event that does a step, never the whole sum.
+-- Not to those that are joined with the group document, which have its own events; and to an anchor only
+-- where no other document of its transaction names the group document: it would count twice.
+CREATE FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamptz, p_seq bigint)
+RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz, sequence bigint,
+               amount_minor bigint, currency text, entity text, event_id uuid, body jsonb,
+               via bigint, via_kind text, via_number text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH taken AS MATERIALIZED (
+        SELECT DISTINCT kind, type
+        FROM jsonb_array_elements(p_flow -> 'steps') s, jsonb_array_elements_text(s -> 'via') kind,
+             unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side,
+             jsonb_array_elements_text(s -> side) type
+        WHERE type = ANY (p_types)),
+    named AS MATERIALIZED (
+        SELECT m.component, m.document, m.kind, e.type, e.occurred_at, e.sequence, e.entity, e.event_id, e.body,
+               e.document AS via, e.kind AS via_kind, o.value AS via_number,
+               m.kind = p_flow ->> 'anchor' AND bool_or(m.kind <> p_flow ->> 'anchor')
+                   OVER (PARTITION BY m.component, e.document) AS again
+        FROM taken t
+        JOIN tieout.known_events(ARRAY(SELECT type FROM taken), p_as_of, p_seq) e
+            ON (e.kind, e.type) = (t.kind, t.type)
+        JOIN tieout.reference o ON o.document = e.document AND o.role = 0
+        JOIN tieout.reference n ON n.name_hash = o.name_hash AND n.role = 2
+                               AND (n.kind, n.scope, n.value) = (o.kind, o.scope, o.value)
+        JOIN tieout.batch b ON b.id = n.batch AND b.seq <= p_seq
+        JOIN tieout.membership(p_seq) m ON m.document = n.document AND m.component <> e.component
+        WHERE EXISTS (SELECT FROM taken))
+    SELECT DISTINCT ON (n.document, n.event_id)
+           n.component, n.document, n.kind, n.type, n.occurred_at, n.sequence, s.amount_minor, s.currency,
+           n.entity, n.event_id, n.body, n.via, n.via_kind, n.via_number
+    FROM named n LEFT JOIN tieout.known_events(
+            ARRAY(SELECT DISTINCT jsonb_array_elements_text(s -> 'done_by')
+                  FROM jsonb_array_elements(p_flow -> 'steps') s), p_as_of, p_seq) s
+        ON s.document = n.document AND s.amount_minor IS NOT NULL
+       AND (s.occurred_at, coalesce(s.sequence, -9223372036854775808), s.event_id)
+         < (n.occurred_at, coalesce(n.sequence, -9223372036854775808), n.event_id)
+    WHERE NOT n.again AND EXISTS (SELECT FROM taken)
+    ORDER BY n.document, n.event_id, s.occurred_at DESC, s.sequence DESC NULLS LAST, s.event_id DESC;
+END;
+
+-- The events that a flow looks at: those of its types, and what group documents lend (`via`: which;
+-- NULL for a document's own). `rank` is the order within the document.
+CREATE FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamptz, p_seq bigint)
+RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz,
+               rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb,
+               via bigint, via_kind text, via_number text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT e.component, e.document, e.kind, e.type, e.occurred_at,
+           row_number() OVER (PARTITION BY e.document
+                              ORDER BY e.occurred_at, e.sequence NULLS FIRST, e.event_id),
+           e.amount_minor, e.currency, e.entity, e.event_id, e.body, e.via, e.via_kind, e.via_number
+    FROM (SELECT o.*, NULL::bigint AS via, NULL::text AS via_kind, NULL::text AS via_number
+          FROM tieout.known_events(p_types, p_as_of, p_seq) o
+          UNION ALL
+          SELECT * FROM tieout.lent_events(p_flow, p_types, p_as_of, p_seq)) e;
 END;
 
 CREATE FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamptz) RETURNS jsonb
@@ -132,14 +192,15 @@ RETURN (SELECT array_agg(DISTINCT t) FROM (
 
 CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamptz, p_as_known timestamptz)
 RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz,
-               rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
+               rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb,
+               via bigint, via_kind text, via_number text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
 BEGIN ATOMIC
     WITH once AS MATERIALIZED (  -- as an argument it would be computed for every event
-        SELECT tieout.flow_types(tieout.flow_definition(p_flow, p_as_known)) AS types,
-               read.seq_at(p_as_known) AS seq)
-    SELECT e.* FROM once, tieout.flow_events(once.types, p_as_of, once.seq) e;
+        SELECT f.flow, tieout.flow_types(f.flow) AS types, read.seq_at(p_as_known) AS seq
+        FROM (SELECT tieout.flow_definition(p_flow, p_as_known) AS flow OFFSET 0) f)
+    SELECT e.* FROM once, tieout.flow_events(once.flow, once.types, p_as_of, once.seq) e;
 END;
 
 -- The state of every step of every case of a flow at T, as known at K: computed, never stored.
@@ -174,14 +235,14 @@ definition AS MATERIALIZED (
            s.value AS body
     FROM configuration, jsonb_array_elements(flow -> 'steps') WITH ORDINALITY s),
 mark_type AS MATERIALIZED (
-    SELECT d.ordinal, side, jsonb_array_elements_text(d.body -> side) AS type
+    SELECT d.ordinal, side, jsonb_array_elements_text(d.body -> side) AS type, d.body -> 'via' AS via
     FROM definition d, unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side),
 end_type AS MATERIALIZED (
     SELECT e.key AS state, side, jsonb_array_elements_text(e.value -> side) AS type
     FROM configuration, jsonb_each(flow -> 'ends') e, unnest(ARRAY['by', 'until']) side),
 ev AS MATERIALIZED (
     SELECT e.* FROM configuration,
-         tieout.flow_events(configuration.types, p_as_of, configuration.seq) e),
+         tieout.flow_events(configuration.flow, configuration.types, p_as_of, configuration.seq) e),
 anchor AS MATERIALIZED (
     SELECT e.component, e.document,
            (array_agg(e.entity ORDER BY e.rank DESC) FILTER (WHERE e.entity IS NOT NULL))[1] AS entity,
@@ -190,14 +251,14 @@ anchor AS MATERIALIZED (
            (array_agg(e.currency ORDER BY e.rank DESC)
                 FILTER (WHERE e.amount_minor IS NOT NULL))[1] AS currency,
            count(*) OVER (PARTITION BY e.component) AS anchors
-    FROM ev e, configuration WHERE e.kind = flow ->> 'anchor' GROUP BY e.component, e.document),
+    FROM ev e, configuration WHERE e.kind = flow ->> 'anchor' AND e.via IS NULL GROUP BY e.component, e.document),
 ended AS MATERIALIZED (
     SELECT DISTINCT ON (document) document, state, ended_at FROM (
         SELECT e.document, t.state,
                max(e.rank) FILTER (WHERE t.side = 'by') AS by_rank,
                coalesce(max(e.rank) FILTER (WHERE t.side = 'until'), 0) AS until_rank,
                max(e.occurred_at) FILTER (WHERE t.side = 'by') AS ended_at
-        FROM ev e JOIN end_type t ON t.type = e.type GROUP BY e.document, t.state) x
+        FROM ev e JOIN end_type t ON t.type = e.type AND e.via IS NULL GROUP BY e.document, t.state) x
     WHERE by_rank > until_rank ORDER BY document, by_rank DESC),
 mark AS MATERIALIZED (
     SELECT component, document, kind, ordinal, done_at, amount_minor, currency, skipped,
@@ -219,7 +280,7 @@ mark AS MATERIALIZED (
                     FILTER (WHERE t.side = 'done_by'))[1] AS amount_minor,
                (array_agg(e.currency ORDER BY e.rank DESC)
                     FILTER (WHERE t.side = 'done_by'))[1] AS currency
-        FROM ev e JOIN mark_type t ON t.type = e.type
+        FROM ev e JOIN mark_type t ON t.type = e.type AND (e.via IS NULL OR t.via ? e.via_kind)
         GROUP BY e.component, e.document, e.kind, t.ordinal) x),
 case_step AS MATERIALIZED (
     SELECT a.component, a.document, m.ordinal,
@@ -297,6 +358,32 @@ BEGIN ATOMIC
     SELECT s.ordinality, s.value ->> 'name', side, jsonb_array_elements_text(s.value -> side)
     FROM jsonb_array_elements(tieout.flow_definition(p_flow, p_as_known) -> 'steps') WITH ORDINALITY s,
          unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side;
+END;
+
+-- The events that do something to steps of a flow: `side` says what (done_by, undone_by, failed_by,
+-- skip_when). One that does several things is there as often.
+CREATE FUNCTION read.step_events(p_flow text, p_as_of timestamptz, p_as_known timestamptz,
+                                 p_steps text[] DEFAULT NULL)
+RETURNS TABLE (step text, side text, component bigint, document bigint, kind text, type text,
+               occurred_at timestamptz, rank bigint, amount_minor bigint, currency text, entity text,
+               event_id uuid, body jsonb, via bigint, via_number text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
+BEGIN ATOMIC
+    WITH once AS MATERIALIZED (
+        SELECT tieout.flow_definition(p_flow, p_as_known) AS flow, read.seq_at(p_as_known) AS seq),
+    step_type AS MATERIALIZED (
+        SELECT s ->> 'name' AS step, s -> 'via' AS via, side,
+               jsonb_array_elements_text(s -> side) AS type
+        FROM once, jsonb_array_elements(once.flow -> 'steps') s,
+             unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side
+        WHERE p_steps IS NULL OR s ->> 'name' = ANY (p_steps)),
+    types AS MATERIALIZED (SELECT array_agg(DISTINCT type) AS types FROM step_type)
+    SELECT t.step, t.side, e.component, e.document, e.kind, e.type, e.occurred_at, e.rank,
+           e.amount_minor, e.currency, e.entity, e.event_id, e.body, e.via, e.via_number
+    FROM once CROSS JOIN types
+    CROSS JOIN LATERAL tieout.flow_events(once.flow, types.types, p_as_of, once.seq) e
+    JOIN step_type t ON t.type = e.type AND (e.via IS NULL OR t.via ? e.via_kind);
 END;
 
 -- After a large read the planner should not have to wait for the autovacuum: where the store holds twice

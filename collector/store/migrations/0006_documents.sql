@@ -23,7 +23,7 @@ BEGIN ATOMIC
                        jsonb_array_elements_text(c.components || c.tax) t) AS types,
                read.seq_at(p_as_known) AS seq)
     SELECT e.component, e.document, e.type, e.amount_minor, e.currency
-    FROM once, tieout.flow_events(once.types, p_as_of, once.seq) e;
+    FROM once, tieout.known_events(once.types, p_as_of, once.seq) e;
 END;
 
 -- The documents known at K, each with its own number and the transaction that it belongs to.

@@ -4,21 +4,20 @@ pair AS MATERIALIZED (SELECT * FROM read.comparisons($1, $3)),
 s AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
 doc AS MATERIALIZED (  -- what stands done, document by document
     SELECT l.*, (l.body -> 'attributes' ->> 'lines')::int AS lines, d.document_id, d.number, d.scope,
-           concat_ws('/', d.number, l.body -> 'accounting' ->> 'fiscal_year') AS name
-    FROM (SELECT DISTINCT ON (t.step, e.document) e.*, t.step, t.side
-          FROM read.step_type($1, $3) t JOIN read.flow_events($1, $2, $3) e ON e.type = t.type
-          WHERE t.side IN ('done_by', 'undone_by')
-            AND t.step IN (SELECT left_step FROM pair UNION SELECT right_step FROM pair)
-          ORDER BY t.step, e.document, e.rank DESC) l
+           concat_ws('/', coalesce(l.via_number, d.number), l.body -> 'accounting' ->> 'fiscal_year') AS name
+    FROM (SELECT DISTINCT ON (e.step, e.document) e.*
+          FROM read.step_events($1, $2, $3, ARRAY(SELECT left_step FROM pair UNION SELECT right_step FROM pair)) e
+          WHERE e.side IN ('done_by', 'undone_by')
+          ORDER BY e.step, e.document, e.rank DESC) l
     JOIN read.documents($3) d ON d.document = l.document WHERE l.side = 'done_by'),
 member AS (  -- which documents a comparison holds against each other, and under which item
     SELECT c.ordinal, d.component AS item, d.step = c.right_step AS is_right, d.*
     FROM pair c JOIN doc d ON d.step IN (c.left_step, c.right_step) WHERE c.grain = 'case'
     UNION ALL
-    SELECT c.ordinal, d.document, true, d.* FROM pair c JOIN doc d ON d.step = c.right_step WHERE c.grain = 'group'
+    SELECT c.ordinal, d.document, true, d.* FROM pair c JOIN doc d ON d.step = c.right_step AND d.via IS NULL WHERE c.grain = 'group'
     UNION ALL
     SELECT DISTINCT c.ordinal, r.document, false, l.*
-    FROM pair c JOIN doc r ON r.step = c.right_step
+    FROM pair c JOIN doc r ON r.step = c.right_step AND r.via IS NULL
     JOIN read.names($3) n ON (n.kind, n.scope, n.value) = (r.kind, r.scope, r.number) AND n.role = 2
     JOIN doc l ON l.step = c.left_step AND l.document = n.document
     WHERE c.grain = 'group'),

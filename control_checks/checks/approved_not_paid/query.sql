@@ -4,11 +4,10 @@ s AS MATERIALIZED (
     SELECT s.* FROM p, read.steps($1, $2, $3, jsonb_build_object(p.p ->> 'paid',
         jsonb_build_object('after', p.p ->> 'approved', 'due', p.p ->> 'due'))) s),
 ev AS MATERIALIZED (  -- what undid payments or made them needless, and what it undid
-    SELECT e.component, e.document, e.rank, e.type, abs(e.amount_minor) AS amount_minor, e.currency, t.side,
+    SELECT e.component, e.document, e.rank, e.type, abs(e.amount_minor) AS amount_minor, e.currency, e.side,
            e.document IN (SELECT anchor FROM s) AS is_anchor,
-           max(e.rank) FILTER (WHERE t.side = 'done_by') OVER (PARTITION BY e.document) AS done_rank
-    FROM p CROSS JOIN read.step_type($1, $3) t JOIN read.flow_events($1, $2, $3) e ON e.type = t.type
-    WHERE t.step = p.p ->> 'paid' AND t.side <> 'failed_by'),
+           max(e.rank) FILTER (WHERE e.side = 'done_by') OVER (PARTITION BY e.document) AS done_rank
+    FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'paid']) e WHERE e.side <> 'failed_by'),
 kept AS (  -- what remains of a payment that came back in part
     SELECT component, currency, sum(minor)::bigint AS minor FROM (
         SELECT component, currency, max(amount_minor) FILTER (WHERE rank = done_rank)

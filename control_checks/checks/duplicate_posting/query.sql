@@ -6,13 +6,13 @@ source AS MATERIALIZED (  -- what was approved, and what is paid
            coalesce(max(s.amount_minor) FILTER (WHERE s.step = p.p ->> 'paid' AND s.done_at IS NOT NULL), 0) AS paid_minor
     FROM p, read.steps($1, $2, $3) s WHERE s.step IN (p.p ->> 'approved', p.p ->> 'paid') GROUP BY s.component),
 ev AS (
-    SELECT e.*, t.side, e.body -> 'attributes' AS a,
+    SELECT e.*, e.body -> 'attributes' AS a,
            coalesce((e.body -> 'accounting' ->> 'fiscal_year') || '/' || lpad(e.body -> 'accounting' ->> 'period', 3, '0'),
                     to_char((e.body -> 'accounting' ->> 'posting_date')::date, 'YYYY/0MM'),
                     to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY/0MM')) AS period
-    FROM p CROSS JOIN read.step_type($1, $3) t JOIN read.flow_events($1, $2, $3) e ON e.type = t.type
-    WHERE t.step = p.p ->> 'posted' AND t.side IN ('done_by', 'undone_by')
-      AND (t.side = 'undone_by'
+    FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'posted']) e
+    WHERE e.via IS NULL AND e.side IN ('done_by', 'undone_by')
+      AND (e.side = 'undone_by'
            OR p.p -> 'ledgers' ? coalesce(e.body -> 'accounting' ->> 'ledger', p.p -> 'ledgers' ->> 0))),
 reversal AS (
     SELECT DISTINCT ON (document) document, rank, period, occurred_at FROM ev

@@ -6,11 +6,16 @@ source AS MATERIALIZED (
     SELECT s.component, bool_or(s.done_at IS NOT NULL) AS approved,
            bool_or(s.state = p.p ->> 'rejected') AS rejected, min(s.number) AS number
     FROM p, read.steps($1, $2, $3) s WHERE s.step = p.p ->> 'approved' GROUP BY s.component),
+ev AS MATERIALIZED (
+    SELECT e.* FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'posted']) e
+    WHERE e.side IN ('done_by', 'undone_by')),
+sourced AS (  -- a document that several transactions share needs every one of them approved
+    SELECT e.document, bool_and(coalesce(s.approved, false)) AS approved, bool_or(s.rejected) AS rejected, min(s.number) AS number
+    FROM (SELECT DISTINCT coalesce(via, document) AS document, component FROM ev e
+          WHERE via IS NOT NULL OR NOT EXISTS (SELECT FROM ev l WHERE l.via = e.document)) e
+    LEFT JOIN source s ON s.component = e.component GROUP BY e.document),
 last AS (  -- a reversal is about the document that it reverses
-    SELECT DISTINCT ON (e.document) e.*, t.side
-    FROM p CROSS JOIN read.step_type($1, $3) t JOIN read.flow_events($1, $2, $3) e ON e.type = t.type
-    WHERE t.step = p.p ->> 'posted' AND t.side IN ('done_by', 'undone_by')
-    ORDER BY e.document, e.rank DESC),
+    SELECT DISTINCT ON (e.document) e.* FROM ev e WHERE e.via IS NULL ORDER BY e.document, e.rank DESC),
 posted AS (
     SELECT l.*, l.body -> 'attributes' AS attributes,
            EXISTS (SELECT FROM jsonb_array_elements(l.body -> 'references') r
@@ -28,7 +33,7 @@ item AS (
                 END AS exclusion,
            CASE WHEN s.approved IS NOT TRUE THEN read.due_in(c.calendar, o.occurred_at, p.p ->> 'grace') END AS due_at
     FROM posted o CROSS JOIN p JOIN read.documents($3) d ON d.document = o.document
-    LEFT JOIN source s ON s.component = o.component
+    LEFT JOIN sourced s ON s.document = o.document
     LEFT JOIN read.calendars($3) c ON c.entity = o.entity)
 SELECT document_id AS subject, number, entity, amount_minor, currency,
        CASE WHEN exclusion IS NOT NULL THEN 'excluded'

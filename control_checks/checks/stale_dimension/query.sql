@@ -5,12 +5,12 @@ step AS MATERIALIZED (
     FROM jsonb_array_elements(read.configuration($3) -> 'flows') f, jsonb_array_elements(f -> 'steps') s
     WHERE f ->> 'flow' = $1),
 value AS MATERIALIZED (  -- every value that somebody gave a code: known at K, told by T, valid from when
-    SELECT t.step, ltrim(lower(d.number), '0') AS code, d.document_id, d.number, e.kind, e.entity, e.occurred_at, e.rank,
+    SELECT e.step, ltrim(lower(d.number), '0') AS code, d.document_id, d.number, e.kind, e.entity, e.occurred_at, e.rank,
            coalesce(e.body -> 'attributes', '{}') || jsonb_strip_nulls(jsonb_build_object('status', e.body -> 'status')) AS a,
            greatest(e.occurred_at, coalesce((e.body -> 'attributes' ->> 'valid_from')::timestamptz, e.occurred_at)) AS from_at,
            coalesce((e.body -> 'attributes' ->> 'valid_from')::timestamptz, e.occurred_at) AS valid_from
-    FROM read.step_type($1, $3) t JOIN read.flow_events($1, $2, $3) e ON e.type = t.type
-    JOIN read.documents($3) d ON d.document = e.document WHERE t.side = 'done_by'),
+    FROM read.step_events($1, $2, $3) e
+    JOIN read.documents($3) d ON d.document = e.document WHERE e.side = 'done_by'),
 owner AS (  -- the owner's value effective at T; none where all lie in the future
     SELECT DISTINCT ON (v.code) v.*, v.valid_from > $2 AS future, coalesce(lower(v.a ->> 'status') = ANY (closed.words), false) AS closed,
            min(v.occurred_at) OVER (PARTITION BY v.code) AS first_at

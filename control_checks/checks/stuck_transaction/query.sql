@@ -20,13 +20,13 @@ waiting AS (
 tries AS (
     SELECT anchor, ordinal, count(*) FILTER (WHERE side = 'undone_by') AS undone,
            max(burst) FILTER (WHERE side = 'failed_by') AS burst
-    FROM (SELECT w.anchor, w.ordinal, t.side,
-                 count(*) OVER (PARTITION BY w.anchor, w.ordinal, t.side ORDER BY e.occurred_at
+    FROM (SELECT e.anchor, e.ordinal, e.side,
+                 count(*) OVER (PARTITION BY e.anchor, e.ordinal, e.side ORDER BY e.occurred_at
                      RANGE BETWEEN interval '24 hours' PRECEDING AND CURRENT ROW) AS burst
-          FROM waiting w
-          JOIN read.step_type($1, $3) t ON t.ordinal = w.ordinal AND t.side IN ('failed_by', 'undone_by')
-          JOIN ev e ON e.component = w.component AND e.type = t.type
-          WHERE w.open AND (w.failed_at IS NOT NULL OR w.undone_at IS NOT NULL)) x
+          FROM (SELECT DISTINCT w.anchor, w.ordinal, e.side, e.event_id, e.occurred_at
+                FROM waiting w JOIN read.step_events($1, $2, $3) e
+                  ON e.component = w.component AND e.step = w.step AND e.side IN ('failed_by', 'undone_by')
+                WHERE w.open AND (w.failed_at IS NOT NULL OR w.undone_at IS NOT NULL)) e) x
     GROUP BY anchor, ordinal)
 SELECT w.document_id AS subject, w.number, w.entity, w.claimed_minor AS amount_minor,
        w.claimed_currency AS currency,

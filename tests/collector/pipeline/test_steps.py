@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from collector.clock import now
 from collector.model.calendar import Hours, business_days
 from collector.model.event import Event
-from collector.model.reference import IDENTITY, Name, content_id, digest
+from collector.model.reference import GROUP, IDENTITY, Name, content_id, digest
 from collector.pipeline.commit import batch_of, commit
-from collector.pipeline.steps import FlowSteps, Happening
+from collector.pipeline.steps import FlowSteps, Group, Happening
 from collector.settings.definitions import Flow
 from collector.store import ingest, streams
 from tests.support.postgres import Database
@@ -67,7 +67,18 @@ FLOW = Flow.model_validate(
                 "system": "c",
                 "after": "approved",
                 "due": "3 days",
-                "done_by": ["journal.paid"],
+                "done_by": ["journal.paid", "run.booked"],
+                "undone_by": ["journal.returned", "run.returned"],
+                "failed_by": ["run.refused"],
+                "skip_when": ["run.free"],
+                "via": ["run"],
+            },
+            {
+                "name": "told",
+                "system": "c",
+                "after": "paid",
+                "due": "1 day",
+                "done_by": ["run.booked"],
             },
         ],
         "ends": {
@@ -78,11 +89,15 @@ FLOW = Flow.model_validate(
 )
 COMPILED = FlowSteps(FLOW, lambda _entity: HOURS)
 REPORT = ["submitted", "approved", "rejected", "withdrawn", "free"]
-JOURNAL = ["posted", "reversed", "refused", "paid"]
+JOURNAL = ["posted", "reversed", "refused", "paid", "returned"]
+RUN = ["booked", "returned", "refused", "free"]
 
 
 class Fact(NamedTuple):
-    """An event of a case: about its report (document 0, 1) or a journal (2, 3)."""
+    """An event of a case: about its report (document 0, 1), a journal (2, 3) or a payment run (4, 5).
+
+    Runs are no one's: documents of every case may name them, in `runs`.
+    """
 
     case: int
     document: int
@@ -91,12 +106,18 @@ class Fact(NamedTuple):
     sequence: int | None
     amount: int | None
     currency: str
+    runs: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return ("report", "report", "journal", "journal", "run", "run")[self.document]
 
 
 def _facts() -> st.SearchStrategy[list[Fact]]:
     what = st.one_of(
         st.tuples(st.sampled_from([0, 0, 0, 1]), st.sampled_from(REPORT)),
         st.tuples(st.sampled_from([2, 3]), st.sampled_from(JOURNAL)),
+        st.tuples(st.sampled_from([4, 5]), st.sampled_from(RUN)),
     )
     one = st.tuples(
         st.integers(0, 2),
@@ -105,14 +126,29 @@ def _facts() -> st.SearchStrategy[list[Fact]]:
         st.one_of(st.none(), st.integers(0, 3)),
         st.one_of(st.none(), st.integers(-300, 300)),
         st.sampled_from(["EUR", "EUR", "JPY"]),
-    ).map(lambda t: Fact(t[0], t[1][0], t[1][1], t[2], t[3], t[4], t[5]))
-    return st.lists(one, min_size=1, max_size=14, unique=True)
+        st.sampled_from([(), (), (4,), (5,), (4, 5)]),
+    ).map(lambda t: Fact(t[0], t[1][0], t[1][1], *t[2:]))
+    return st.lists(one, min_size=1, max_size=16, unique=True)
+
+
+def name(world: str, fact: Fact) -> Name:
+    if fact.kind == "run":
+        return run(world, fact.document)
+    return Name(fact.kind, world, f"{fact.case}-{fact.document}")
+
+
+def run(world: str, number: int) -> Name:
+    return Name("run", world, f"R{number}")
 
 
 def event(world: str, fact: Fact) -> Event:
-    kind = "report" if fact.document < 2 else "journal"
-    document = Name(kind, world, f"{fact.case}-{fact.document}")
-    references = ((IDENTITY, Name("case", world, str(fact.case))),)
+    document = name(world, fact)
+    references: tuple[tuple[int, Name], ...] = ()
+    if fact.kind != "run":
+        references = (
+            (IDENTITY, Name("case", world, str(fact.case))),
+            *((GROUP, run(world, number)) for number in fact.runs),
+        )
     at = START + timedelta(hours=fact.hour)
     return Event(
         digest("steps", world, repr(fact)),
@@ -120,7 +156,7 @@ def event(world: str, fact: Fact) -> Event:
         date(at.year, at.month, 1),
         1,
         at,
-        f"{kind}.{fact.verb}",
+        f"{fact.kind}.{fact.verb}",
         document,
         references,
         fact.sequence,
@@ -134,11 +170,13 @@ def event(world: str, fact: Fact) -> Event:
     )
 
 
-def happening(world: str, fact: Fact) -> Happening:
+def happening(world: str, fact: Fact, member: Fact | None = None) -> Happening:
+    """Give a fact as an event of its own document, or as one that is lent to a member of the run."""
     made = event(world, fact)
+    of = member or fact
     return Happening(
-        fact.document,
-        made.document.kind,
+        of.document,
+        of.kind,
         made.type,
         made.occurred_at,
         made.sequence,
@@ -147,7 +185,21 @@ def happening(world: str, fact: Fact) -> Happening:
         made.currency,
         made.entity,
         f"at {fact.hour}",
+        Group(fact.document, fact.kind) if member else None,
     )
+
+
+def happenings(world: str, facts: list[Fact], case: int) -> list[Happening]:
+    """List what a case sees: its own events, and those of the runs that its documents name."""
+    own = [f for f in facts if f.case == case and f.kind != "run"]
+    members = {(f.document, number): f for f in own for number in f.runs}
+    lent = [
+        happening(world, fact, member)
+        for (_, number), member in members.items()
+        for fact in facts
+        if fact.document == number
+    ]
+    return [happening(world, f) for f in own] + lent
 
 
 @pytest.fixture
@@ -216,7 +268,7 @@ async def test_sql_and_python_say_the_same_of_every_step(
             s.currency,
         )
         for case in {f.case for f in facts}
-        for c in COMPILED.cases([happening(world, f) for f in facts if f.case == case], as_of)
+        for c in COMPILED.cases(happenings(world, facts, case), as_of)
         for s in c.steps
     }
     assert told == expected
@@ -251,8 +303,7 @@ async def test_a_step_done_in_several_currencies_has_no_amount(conn: asyncpg.Con
             _id(world, facts[0]),
         )
         assert tuple(found) == expected, payments
-        happenings = [happening(world, f) for f in facts]
-        (case,) = COMPILED.cases(happenings, START + timedelta(hours=10))
+        (case,) = COMPILED.cases([happening(world, f) for f in facts], START + timedelta(hours=10))
         assert (case.steps[3].amount_minor, case.steps[3].currency) == expected, payments
 
 

@@ -82,6 +82,7 @@ MISTAKES = [
     (F, "done_by: [claim.approved]", "done_by: [claim.aproved]", "flow.yaml:5:45: flows.0.steps.0.done_by.0:", "Did you mean 'claim.approved'?"),
     (F, "done_by: [claim.paid]", "done_by: [claim.paid]\n    undone_by: [claim.returned]", "flow.yaml:11:17: flows.0.steps.1.undone_by.0:", "no stream that produces 'claim.returned'"),
     (F, "anchor: claim", "anchor: report", "flow.yaml:3:1: flows.0.anchor:", "document of the type 'report'"),
+    (F, "done_by: [claim.paid]", "done_by: [claim.paid]\n    via: [claims]", "flow.yaml:11:11: flows.0.steps.1.via.0:", "document of the type 'claims'. Did you mean 'claim'?"),
     (F, "due: 1 business day", "due: a day", "flow.yaml:9:5: flows.0.steps.1.due:", "has the wrong form"),
     (F, "title: Claims", "title: Claims\ncompare: [{left: approved, right: posted}]", "flow.yaml:3:28: flows.0.compare.0.right:", "no step 'posted'"),
     (F, "title: Claims", "title: [Claims]", "flow.yaml:2:1: flows.0.title:", "must be text"),
