@@ -5,14 +5,23 @@ delivered whole: the statements count and sum up what they do not hold.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from typing import NamedTuple
 
 from lxml import etree
 
-from api.demo.company import COVERS_FROM, ENTITIES, KW10, STATUS_TIME, Account, Company, Entity
-from api.demo.erp import Books, payment_number, run_name
+from api.demo.company import (
+    COVERS_FROM,
+    ENTITIES,
+    KW10,
+    STATUS_TIME,
+    Account,
+    Company,
+    Entity,
+    Payment,
+)
+from api.demo.erp import Books, Entry, payment_number, run_name
 
 NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"
 NOT_PROVIDED = "NOTPROVIDED"
@@ -45,6 +54,7 @@ class Booking:
     creditor: str = ""
     remittance: str = ""
     returned: bool = False
+    payments: int = 1
 
     @property
     def is_lost(self) -> bool:
@@ -66,23 +76,55 @@ def is_housekeeping(booking: Booking) -> bool:
     return not booking.refs
 
 
+def is_run(booking: Booking) -> bool:
+    """Say whether a whole payment run was booked in one sum."""
+    return [name for name, _ in booking.refs] == ["PmtInfId"]
+
+
 def _payments(company: Company, books: Books) -> Iterator[Booking]:
+    runs: dict[str, list[Booking]] = {}
     for claim in company.claims:
         for n, payment in enumerate(claim.timeline.payments, start=1):
-            entity, owner, entry = claim.entity, claim.owner, books[claim.report_id, -n, False]
-            run = f"{entity.code}-{payment.run_at:%Y%m%d}-{run_name(entity, payment)}"
-            refs = (
-                ("PmtInfId", run),
-                ("InstrId", payment_number(entry)),
-                ("EndToEndId", claim.report_id),
-            )
-            name = f"{owner.first_name[0]}. {owner.last_name}"
-            text = f"Reimbursement {claim.report_id} {claim.purpose}"[:_USTRD]
-            out = (entity, claim.account, payment.settled_at, -entry.amount, ("ICDT", "ESCT"))
-            yield Booking(*out, "Expense reimbursement", refs, name, text)
-            if payment.returned_at:
-                back = (entity, claim.account, payment.returned_at, entry.amount, ("ICDT", "RRTN"))
-                yield Booking(*back, "Return: account closed", refs, name, text, returned=True)
+            settled, *returned = _booked(books[claim.report_id, -n, False], payment)
+            if claim.entity.books_runs:
+                runs.setdefault(settled.refs[0][1], []).append(settled)
+            else:
+                yield settled
+            yield from returned
+    yield from map(_in_one_sum, runs.values())
+
+
+def _booked(entry: Entry, payment: Payment) -> Iterator[Booking]:
+    """Book one payment, and perhaps its return."""
+    claim, entity, owner = entry.claim, entry.entity, entry.claim.owner
+    run = f"{entity.code}-{payment.run_at:%Y%m%d}-{run_name(entity, payment)}"
+    refs = (
+        ("PmtInfId", run),
+        ("InstrId", payment_number(entry)),
+        ("EndToEndId", claim.report_id),
+    )
+    name = f"{owner.first_name[0]}. {owner.last_name}"
+    text = f"Reimbursement {claim.report_id} {claim.purpose}"[:_USTRD]
+    out = (entity, claim.account, payment.settled_at, -entry.amount, ("ICDT", "ESCT"))
+    yield Booking(*out, "Expense reimbursement", refs, name, text)
+    if payment.returned_at:
+        back = (entity, claim.account, payment.returned_at, entry.amount, ("ICDT", "RRTN"))
+        yield Booking(*back, "Return: account closed", refs, name, text, returned=True)
+
+
+def _in_one_sum(payments: Sequence[Booking]) -> Booking:
+    """Book a run: its name, its sum and the number of its payments are all that is told."""
+    first = payments[0]
+    return replace(
+        first,
+        at=max(p.at for p in payments),
+        amount=sum(p.amount for p in payments),
+        text="Expense reimbursements",
+        refs=first.refs[:1],
+        creditor="",
+        remittance="",
+        payments=len(payments),
+    )
 
 
 def _housekeeping(entity: Entity, account: Account) -> Iterator[Booking]:
@@ -214,16 +256,20 @@ def _entry(number: int, booking: Booking) -> Tree:
         "ValDt": {"Dt": booking.at.date().isoformat()},
         "AcctSvcrRef": f"{booking.account.currency}{booking.at:%y%m%d}{number:06d}",
         "BkTxCd": {"Domn": domain},
-        "NtryDtls": {"TxDtls": _details(booking)},
+        "NtryDtls": _details(booking),
         "AddtlNtryInf": booking.text,
     }
 
 
 def _details(booking: Booking) -> Tree:
     if is_housekeeping(booking):
-        return {"Refs": {"EndToEndId": NOT_PROVIDED}}
+        return {"TxDtls": {"Refs": {"EndToEndId": NOT_PROVIDED}}}
+    if is_run(booking):
+        total = {"TtlAmt": _money(booking.account, booking.amount)}
+        counted = {"NbOfTxs": str(booking.payments), **total}
+        return {"Btch": {**dict(booking.refs), **counted, "CdtDbtInd": _sign(booking.amount)}}
     reason: Tree = {"Rsn": {"Cd": RETURN_REASON}, "AddtlInf": "Account closed"}
-    return {
+    details: Tree = {
         "Refs": dict(booking.refs),
         "Amt": _money(booking.account, booking.amount),
         "CdtDbtInd": _sign(booking.amount),
@@ -231,6 +277,7 @@ def _details(booking: Booking) -> Tree:
         "RmtInf": {"Ustrd": booking.remittance},
         **({"RtrInf": reason} if booking.returned else {}),
     }
+    return {"TxDtls": details}
 
 
 def _grow(parent: etree._Element, tree: Tree) -> None:

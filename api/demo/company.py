@@ -58,7 +58,8 @@ class Account:
 class Entity:
     """A legal entity: where it is, when it works, pays and posts, and its accounts.
 
-    `pays_on` are the weekdays of its payment runs. Its interface runs at `posts_at`: in the evening
+    `pays_on` are the weekdays of its payment runs, which its bank books payment by payment or, with
+    `books_runs`, each in one sum without details. Its interface runs at `posts_at`: in the evening
     of a business day, or with `overnight` early on the next one.
     """
 
@@ -71,6 +72,7 @@ class Entity:
     pays_on: tuple[int, int]
     posts_at: time
     overnight: bool = False
+    books_runs: bool = False
     domain: str = "lindenau.example"
 
 
@@ -101,6 +103,7 @@ JP10 = Entity(
     blocked="7711",
     pays_on=(1, 4),
     posts_at=time(19, 30),
+    books_runs=True,
 )
 KW10 = Entity(
     code="KW10",

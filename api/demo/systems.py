@@ -26,6 +26,11 @@ class Exports:
         return sum(map(bank.is_housekeeping, self.bookings))
 
     @property
+    def runs(self) -> int:
+        """How many payment runs the bank booked in one sum."""
+        return sum(map(bank.is_run, self.bookings))
+
+    @property
     def lost(self) -> list[bank.Booking]:
         """The bank entries that the statements count and do not hold."""
         return [booking for booking in self.bookings if booking.is_lost]

@@ -77,7 +77,8 @@ class Truth:
     """The truth file: every claim by its report id, every cost centre by its code, and the totals.
 
     `transactions` counts cases end to end: one per claim and cost centre; beside them every bank
-    entry of no claim, every worker and every message that names no claim stands alone.
+    entry of no claim, every payment run booked in one sum, every worker and every message that names no
+    claim stands alone.
     """
 
     format: str
@@ -124,6 +125,7 @@ def tell(company: Company, exports: Exports, seed: int) -> Truth:
         "claims": len(claims),
         "cost_centres": len(centres),
         "bank_entries": exports.housekeeping,
+        "payment_runs": exports.runs,
         "workers": len(company.workers),
         "keyless_messages": sum(log.report_id is None for log in middleware.logs(company)),
     }
@@ -206,6 +208,7 @@ def _counted(company: Company, exports: Exports) -> dict[str, int]:
     events["cost_center.replicated"] = sum(len(c.held) for c in company.cost_centres)
     for log in middleware.logs(company):
         events["message.delivered" if log.status == "COMPLETED" else "message.failed"] += 1
+    events["payment_run.booked"] = exports.runs
     events["payment.settled"] -= len(exports.lost)
     return dict(sorted(events.items()))
 
@@ -224,7 +227,8 @@ def _events(claim: Claim) -> Iterator[str]:
     for _ in told.refusals:
         yield from ("idoc.received", "journal.refused")
     for payment in told.payments:
-        yield from ("payment.instructed", "payment.settled")
+        yield "payment.instructed"
+        yield from ["payment.settled"] * (not claim.entity.books_runs)
         yield from ["payment.returned"] * (payment.returned_at is not None)
 
 

@@ -116,6 +116,12 @@ def read(folder: Path) -> dict[str, Case]:
 
 
 class _Cases(defaultdict[str, Case]):
+    """Cases by report id; and who is paid how much in each payment run, as the ledger says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: dict[str, list[tuple[Case, str, Decimal]]] = defaultdict(list)
+
     @override
     def __missing__(self, report_id: str) -> Case:
         self[report_id] = Case(report_id)
@@ -168,7 +174,10 @@ def _read_erp(folder: Path, cases: _Cases) -> None:
         case.instants.append(at)
         amount = Decimal(row["WRBTR"].replace(",", "."))
         if row["BLART"] == "KZ":
-            case.instructed.append(f"{row['BUKRS']}-{row['BELNR']}-{row['GJAHR']}")
+            number = f"{row['BUKRS']}-{row['BELNR']}-{row['GJAHR']}"
+            case.instructed.append(number)
+            run = f"{row['BUKRS']}-{row['LAUFD']}-{row['LAUFI']}"
+            cases.runs[run].append((case, number, amount))
         elif row["SHKZG"] == "S":
             case.posted[f"{row['BUKRS']}/{row['STJAH']}/{row['STBLG']}"].reversed_at = at
         else:
@@ -193,10 +202,18 @@ def _read_bank(folder: Path, cases: _Cases) -> None:
     returns = {}
     for statement in statements(folder):
         for entry in statement.iterfind("c:Ntry", CAMT):
+            at = datetime.fromisoformat(text(entry, "c:BookgDt/c:DtTm"))
+            run = entry.findtext("c:NtryDtls/c:Btch/c:PmtInfId", None, CAMT)
+            if run:
+                assert int(text(entry, "c:NtryDtls/c:Btch/c:NbOfTxs")) == len(cases.runs[run])
+                assert Decimal(text(entry, "c:Amt")) == sum(a for *_, a in cases.runs[run])
+                for case, number, amount in cases.runs[run]:
+                    case.paid[number] = Paid(amount, at)
+                continue
             report_id = text(entry, "c:NtryDtls/c:TxDtls/c:Refs/c:EndToEndId")
             if report_id == "NOTPROVIDED":
                 continue
-            case, at = cases[report_id], datetime.fromisoformat(text(entry, "c:BookgDt/c:DtTm"))
+            case = cases[report_id]
             case.instants.append(at)
             number = text(entry, "c:NtryDtls/c:TxDtls/c:Refs/c:InstrId")
             reason = entry.findtext("c:NtryDtls/c:TxDtls/c:RtrInf/c:Rsn/c:Cd", None, CAMT)
