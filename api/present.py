@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from collector.model.control import Exception_, Run
+from collector.model.money import from_minor
 from collector.pipeline.completeness import Coverage
 from collector.pipeline.story import Story
 from collector.settings.definitions import Control, Flow
@@ -176,3 +177,15 @@ def _steps(flow: Flow, counts: Sequence[Mapping[str, Any]]) -> Iterable[Document
             "due": step.due,
             "statuses": counted.get(step.name, {}),
         }
+
+
+def titled(cell: str, row: Mapping[str, Any]) -> str:
+    """Name a cell of a bridge for people: `exceptions: late_payments`, by the step for `from` and `to`."""
+    kind, _, detail = cell.partition(":")
+    word: str = row[kind] if kind in ("from", "to") else kind.replace("_", " ")
+    return f"{word}: {detail}" if detail else word
+
+
+def decimal_of(amount_minor: int, currency: str) -> str:
+    """Write an amount as a plain decimal number with the currency's decimals: `-1250.00`."""
+    return from_minor(amount_minor, currency).split(" ")[1].replace(",", "")

@@ -277,6 +277,7 @@ class Engine:
                 item.difference_minor,
                 item.amount_minor,
                 item.currency,
+                item.missing[0] if item.missing else None,
             )
         )
         return population.add(item, "exceptions")

@@ -1,9 +1,33 @@
 """The command line: `tieout --config FILE --data-dir DIR COMMAND`."""
 
-from api.cli import alerts, config, control, data, demo, flow, grafana, quarantine, service, story
+from api.cli import (
+    alerts,
+    bridge,
+    config,
+    control,
+    data,
+    demo,
+    flow,
+    grafana,
+    quarantine,
+    service,
+    story,
+)
 from api.cli.root import cli
 
-for _commands in (config, data, flow, story, control, alerts, quarantine, service, grafana, demo):
+for _commands in (
+    config,
+    data,
+    flow,
+    story,
+    control,
+    bridge,
+    alerts,
+    quarantine,
+    service,
+    grafana,
+    demo,
+):
     for _command in _commands.COMMANDS:
         cli.add_command(_command)
 

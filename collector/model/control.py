@@ -7,7 +7,10 @@ import msgspec
 
 
 class Exception_(msgspec.Struct, frozen=True):  # noqa: N801 -- the audit term; Python took the word
-    """One item that a control found wrong. Differences are signed: actual less expected."""
+    """One item that a control found wrong. Differences are signed: actual less expected.
+
+    `step` is the step of the flow that it is about, where there is one.
+    """
 
     subject: str
     number: str
@@ -19,6 +22,7 @@ class Exception_(msgspec.Struct, frozen=True):  # noqa: N801 -- the audit term; 
     difference_minor: int | None
     amount_minor: int | None
     currency: str | None
+    step: str | None = None
 
 
 class Run(msgspec.Struct):

@@ -256,6 +256,9 @@ def _check_steps(parts: Parts, loc: Loc, flow: Flow) -> Iterator[Problem]:
             name = getattr(comparison, side)
             if name not in names:
                 yield parts.unknown((*loc, "compare", i, side), "step", name, names)
+    for i, name in enumerate(flow.bridge):
+        if name not in names:
+            yield parts.unknown((*loc, "bridge", i), "step", name, names)
     for i, step in enumerate(flow.steps):
         if step.due is not None and "business" in step.due and not parts.names("entities"):
             yield parts.tree.problem(

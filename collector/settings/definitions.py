@@ -220,7 +220,8 @@ class Flow(Definition):
     """The expected steps of one kind of transaction.
 
     `anchor` is the document type that a step instance hangs on: one per transaction, unless
-    `anchors_many` declares that each anchor document is a case of its own.
+    `anchors_many` declares that each anchor document is a case of its own. `bridge` is the chain of
+    steps whose money must tie out, in order: approved, posted, paid, returned.
     """
 
     flow: Id
@@ -230,6 +231,7 @@ class Flow(Definition):
     steps: list[Step] = Field(min_length=1)
     ends: dict[Kind, EndState] = {}
     compare: list[Comparison] = []
+    bridge: list[Kind] = []
 
     def event_types(self) -> frozenset[str]:
         """Return every event type that the flow names."""
@@ -255,6 +257,13 @@ class Flow(Definition):
                 )
             seen.add(step.name)
         return steps
+
+    @field_validator("bridge")
+    @classmethod
+    def _chain(cls, bridge: list[str]) -> list[str]:
+        if len(bridge) == 1 or len(set(bridge)) < len(bridge):
+            raise ValueError("a bridge leads from one step to another: name two or more, each once")
+        return bridge
 
 
 class Control(Definition):

@@ -99,6 +99,23 @@ async def last_runs(conn: Connection) -> dict[str, Run]:
     return out
 
 
+async def runs_at(conn: Connection, as_of: datetime, as_known: datetime) -> dict[str, Run]:
+    """Return each control's last run at T that knew what was known at K; without exceptions.
+
+    What was recorded between its K and this one were runs alone: they change no answer.
+    """
+    found = await conn.fetch(
+        "SELECT DISTINCT ON (control) r.* FROM tieout.control_run r"
+        " WHERE as_of = $1 AND verdict <> 'ERROR' AND NOT EXISTS ("
+        "  SELECT FROM tieout.commit_log c WHERE c.what <> 'control run'"
+        "  AND c.recorded_at > least(r.as_known, $2) AND c.recorded_at <= greatest(r.as_known, $2))"
+        " ORDER BY control, seq DESC",
+        as_of,
+        as_known,
+    )
+    return {row["control"]: _run(row) for row in found}
+
+
 async def exceptions(conn: Connection, run: int) -> list[Exception_]:
     """List the exceptions of a run."""
     found = await conn.fetch(

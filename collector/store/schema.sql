@@ -639,7 +639,7 @@ ALTER FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) 
 
 -- Name: steps(text, timestamp with time zone, timestamp with time zone, jsonb); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
-CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb DEFAULT '{}'::jsonb) RETURNS TABLE(component bigint, transaction_id uuid, anchor bigint, document_id uuid, number text, entity text, anchors bigint, state text, ended_at timestamp with time zone, ordinal bigint, step text, title text, system text, waits_for text, after_step text, rule text, status text, basis_at timestamp with time zone, due_at timestamp with time zone, done_at timestamp with time zone, undone_at timestamp with time zone, failed_at timestamp with time zone, failed_type text, failed_message text, amount_minor bigint, currency text, claimed_minor bigint, claimed_currency text, skipped boolean)
+CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb DEFAULT '{}'::jsonb) RETURNS TABLE(component bigint, transaction_id uuid, anchor bigint, document_id uuid, number text, entity text, anchors bigint, state text, ended_at timestamp with time zone, ordinal bigint, step text, title text, system text, waits_for text, after_step text, rule text, status text, basis_at timestamp with time zone, due_at timestamp with time zone, done_at timestamp with time zone, undone_at timestamp with time zone, failed_at timestamp with time zone, failed_type text, failed_message text, amount_minor bigint, currency text, claimed_minor bigint, claimed_currency text, skipped boolean, last_done_at timestamp with time zone, last_minor bigint, last_currency text, skipped_by text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
@@ -730,7 +730,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              x.done_at,
              x.amount_minor,
              x.currency,
-             x.skipped,
+             x.skipped_by,
              COALESCE((x.done_rank > COALESCE(x.undone_rank, (0)::bigint)), false) AS done,
                  CASE
                      WHEN (x.undone_rank > x.done_rank) THEN x.undone_at
@@ -747,7 +747,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                      max(e.rank) FILTER (WHERE (t_1.side = 'done_by'::text)) AS done_rank,
                      max(e.rank) FILTER (WHERE (t_1.side = 'undone_by'::text)) AS undone_rank,
                      max(e.rank) FILTER (WHERE (t_1.side = 'failed_by'::text)) AS failed_rank,
-                     COALESCE(bool_or((t_1.side = 'skip_when'::text)), false) AS skipped,
+                     max(e.type) FILTER (WHERE (t_1.side = 'skip_when'::text)) AS skipped_by,
                      max(e.occurred_at) FILTER (WHERE (t_1.side = 'done_by'::text)) AS done_at,
                      max(e.occurred_at) FILTER (WHERE (t_1.side = 'undone_by'::text)) AS undone_at,
                      (array_agg(jsonb_build_object('at', e.occurred_at, 'type', e.type, 'message', (e.body ->> 'message'::text)) ORDER BY e.rank DESC) FILTER (WHERE (t_1.side = 'failed_by'::text)))[1] AS failed,
@@ -765,7 +765,13 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              max(m.undone_at) FILTER (WHERE (NOT m.done)) AS undone_at,
              max(m.done_at) AS tried_at,
              (array_agg(m.failed ORDER BY (m.failed ->> 'at'::text) DESC) FILTER (WHERE (m.failed IS NOT NULL)))[1] AS failed,
-             COALESCE(bool_or(m.skipped), false) AS skipped,
+             max(m.skipped_by) AS skipped_by,
+                 CASE
+                     WHEN (NOT bool_or(m.done)) THEN max(m.done_at)
+                     ELSE NULL::timestamp with time zone
+                 END AS last_done_at,
+             (array_agg(m.amount_minor ORDER BY m.done_at DESC) FILTER (WHERE ((m.done_at IS NOT NULL) AND (NOT m.done))))[1] AS last_minor,
+             (array_agg(m.currency ORDER BY m.done_at DESC) FILTER (WHERE ((m.done_at IS NOT NULL) AND (NOT m.done))))[1] AS last_currency,
              (
                  CASE
                      WHEN (count(DISTINCT m.currency) FILTER (WHERE m.done) = 1) THEN sum(m.amount_minor) FILTER (WHERE m.done)
@@ -811,7 +817,10 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                      WHEN ((NOT s.done) AND (((s.failed ->> 'at'::text))::timestamp with time zone > COALESCE(s.tried_at, '-infinity'::timestamp with time zone))) THEN s.failed
                      ELSE NULL::jsonb
                  END AS failed,
-             COALESCE(s.skipped, false) AS skipped,
+             s.skipped_by,
+             s.last_done_at,
+             s.last_minor,
+             s.last_currency,
              COALESCE(s.several_currencies, false) AS several_currencies,
              s.amount_minor,
              s.currency,
@@ -841,7 +850,10 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              p.done_at,
              p.undone_at,
              p.failed,
-             p.skipped,
+             p.skipped_by,
+             p.last_done_at,
+             p.last_minor,
+             p.last_currency,
              p.several_currencies,
              p.amount_minor,
              p.currency,
@@ -885,7 +897,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              WHEN ((t.anchors > 1) AND (NOT ((c.flow ->> 'anchors_many'::text))::boolean)) THEN 'UNEVALUABLE'::text
              WHEN (t.done AND ((t.due_at IS NULL) OR (t.done_at <= t.due_at))) THEN 'DONE'::text
              WHEN t.done THEN 'LATE'::text
-             WHEN (t.skipped OR (t.state IS NOT NULL)) THEN 'SKIPPED'::text
+             WHEN ((t.skipped_by IS NOT NULL) OR (t.state IS NOT NULL)) THEN 'SKIPPED'::text
              WHEN (t.failed IS NOT NULL) THEN 'FAILED'::text
              WHEN (t.ready AND (t.due_at < steps.p_as_of)) THEN 'MISSING'::text
              ELSE 'PENDING'::text
@@ -913,7 +925,17 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
          END AS "case",
      t.claimed_minor,
      t.claimed_currency,
-     t.skipped
+     (t.skipped_by IS NOT NULL),
+     t.last_done_at,
+         CASE
+             WHEN (t.last_done_at IS NOT NULL) THEN COALESCE(t.last_minor, t.claimed_minor)
+             ELSE NULL::bigint
+         END AS "case",
+         CASE
+             WHEN (t.last_done_at IS NOT NULL) THEN COALESCE(t.last_currency, t.claimed_currency)
+             ELSE NULL::text
+         END AS "case",
+     t.skipped_by
     FROM (((timed t
       CROSS JOIN configuration c)
       JOIN handle h ON ((h.component = t.component)))
@@ -1070,6 +1092,26 @@ CREATE VIEW read.batch AS
 
 ALTER VIEW read.batch OWNER TO tieout_owner;
 
+-- Name: control_exception; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.control_exception (
+    run bigint NOT NULL,
+    ordinal integer NOT NULL,
+    subject uuid NOT NULL,
+    number text NOT NULL,
+    entity text,
+    reason text NOT NULL,
+    sentence text NOT NULL,
+    expected text NOT NULL,
+    actual text NOT NULL,
+    difference_minor bigint,
+    amount_minor bigint,
+    currency text,
+    step text
+);
+
+ALTER TABLE tieout.control_exception OWNER TO tieout_owner;
+
 -- Name: control_run; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.control_run (
@@ -1099,6 +1141,26 @@ CREATE TABLE tieout.control_run (
 
 ALTER TABLE tieout.control_run OWNER TO tieout_owner;
 
+-- Name: exception; Type: VIEW; Schema: read; Owner: tieout_owner
+
+CREATE VIEW read.exception AS
+ SELECT r.control,
+    e.run,
+    e.ordinal,
+    e.step,
+    e.subject,
+    e.number,
+    e.entity,
+    e.reason,
+    e.sentence,
+    e.difference_minor,
+    e.amount_minor,
+    e.currency
+   FROM (tieout.control_exception e
+     JOIN tieout.control_run r ON ((r.seq = e.run)));
+
+ALTER VIEW read.exception OWNER TO tieout_owner;
+
 -- Name: last_run; Type: VIEW; Schema: read; Owner: tieout_owner
 
 CREATE VIEW read.last_run AS
@@ -1119,25 +1181,6 @@ CREATE VIEW read.last_run AS
   ORDER BY control, seq DESC;
 
 ALTER VIEW read.last_run OWNER TO tieout_owner;
-
--- Name: control_exception; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.control_exception (
-    run bigint NOT NULL,
-    ordinal integer NOT NULL,
-    subject uuid NOT NULL,
-    number text NOT NULL,
-    entity text,
-    reason text NOT NULL,
-    sentence text NOT NULL,
-    expected text NOT NULL,
-    actual text NOT NULL,
-    difference_minor bigint,
-    amount_minor bigint,
-    currency text
-);
-
-ALTER TABLE tieout.control_exception OWNER TO tieout_owner;
 
 -- Name: open_exception; Type: VIEW; Schema: read; Owner: tieout_owner
 
@@ -1949,18 +1992,23 @@ GRANT SELECT,INSERT ON TABLE tieout.stream TO tieout_app;
 GRANT SELECT ON TABLE read.batch TO tieout_reader;
 GRANT SELECT ON TABLE read.batch TO tieout_app;
 
+-- Name: TABLE control_exception; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.control_exception TO tieout_app;
+
 -- Name: TABLE control_run; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.control_run TO tieout_app;
+
+-- Name: TABLE exception; Type: ACL; Schema: read; Owner: tieout_owner
+
+GRANT SELECT ON TABLE read.exception TO tieout_reader;
+GRANT SELECT ON TABLE read.exception TO tieout_app;
 
 -- Name: TABLE last_run; Type: ACL; Schema: read; Owner: tieout_owner
 
 GRANT SELECT ON TABLE read.last_run TO tieout_reader;
 GRANT SELECT ON TABLE read.last_run TO tieout_app;
-
--- Name: TABLE control_exception; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.control_exception TO tieout_app;
 
 -- Name: TABLE open_exception; Type: ACL; Schema: read; Owner: tieout_owner
 

@@ -180,7 +180,7 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
     assert check(["--config", "x.yaml", "flow", "show", "orders", "--as-of", "now"]) is None
     assert check(["flow", "draw"]) == "command draw"
     assert check(["sync", "--fast"]) == "option --fast of sync"
-    assert check(["bridge"]) == "command bridge"
+    assert check(["drawbridge"]) == "command drawbridge"
 
 
 def test_an_ellipsis_stands_for_any_lines() -> None:

@@ -96,6 +96,7 @@ steps:
     failed_by: [invoice.failed]
 ends:
   rejected: {by: [invoice.rejected]}
+bridge: [received, approved, paid]
 """
 INVOICES = [
     ("A-PAID", "received", 0),

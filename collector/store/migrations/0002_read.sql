@@ -207,6 +207,8 @@ END;
 -- `p_rules` lets a control lay its own due times over the flow's: {step: {"after": ..., "due": ...}}.
 -- A step's amount is the sum of what did it; the claimed amount where it is not done or carries none;
 -- and unknown (NULL, with currency NULL) where it was done in several currencies.
+-- `last_done_at`, `last_minor`, `last_currency`: when and with what a step that is undone was last done;
+-- `skipped_by`: the type of event that made it needless.
 -- One row per anchor document and step. `anchors` > 1: the transaction holds several anchor documents,
 -- and unless the flow declares that, nothing can be said of it (status UNEVALUABLE).
 CREATE FUNCTION read.steps(p_flow text, p_as_of timestamptz, p_as_known timestamptz,
@@ -217,7 +219,8 @@ RETURNS TABLE (component bigint, transaction_id uuid, anchor bigint, document_id
                status text, basis_at timestamptz, due_at timestamptz, done_at timestamptz,
                undone_at timestamptz, failed_at timestamptz, failed_type text, failed_message text,
                amount_minor bigint, currency text, claimed_minor bigint, claimed_currency text,
-               skipped boolean)
+               skipped boolean, last_done_at timestamptz, last_minor bigint, last_currency text,
+               skipped_by text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
 BEGIN ATOMIC
@@ -261,7 +264,7 @@ ended AS MATERIALIZED (
         FROM ev e JOIN end_type t ON t.type = e.type AND e.via IS NULL GROUP BY e.document, t.state) x
     WHERE by_rank > until_rank ORDER BY document, by_rank DESC),
 mark AS MATERIALIZED (
-    SELECT component, document, kind, ordinal, done_at, amount_minor, currency, skipped,
+    SELECT component, document, kind, ordinal, done_at, amount_minor, currency, skipped_by,
            coalesce(done_rank > coalesce(undone_rank, 0), false) AS done,
            CASE WHEN undone_rank > done_rank THEN undone_at END AS undone_at,
            CASE WHEN failed_rank > coalesce(done_rank, 0) THEN failed END AS failed
@@ -270,7 +273,7 @@ mark AS MATERIALIZED (
                max(e.rank) FILTER (WHERE t.side = 'done_by') AS done_rank,
                max(e.rank) FILTER (WHERE t.side = 'undone_by') AS undone_rank,
                max(e.rank) FILTER (WHERE t.side = 'failed_by') AS failed_rank,
-               coalesce(bool_or(t.side = 'skip_when'), false) AS skipped,
+               max(e.type) FILTER (WHERE t.side = 'skip_when') AS skipped_by,
                max(e.occurred_at) FILTER (WHERE t.side = 'done_by') AS done_at,
                max(e.occurred_at) FILTER (WHERE t.side = 'undone_by') AS undone_at,
                (array_agg(jsonb_build_object('at', e.occurred_at, 'type', e.type,
@@ -290,7 +293,12 @@ case_step AS MATERIALIZED (
            max(m.done_at) AS tried_at,
            (array_agg(m.failed ORDER BY m.failed ->> 'at' DESC)
                 FILTER (WHERE m.failed IS NOT NULL))[1] AS failed,
-           coalesce(bool_or(m.skipped), false) AS skipped,
+           max(m.skipped_by) AS skipped_by,
+           CASE WHEN NOT bool_or(m.done) THEN max(m.done_at) END AS last_done_at,
+           (array_agg(m.amount_minor ORDER BY m.done_at DESC)
+                FILTER (WHERE m.done_at IS NOT NULL AND NOT m.done))[1] AS last_minor,
+           (array_agg(m.currency ORDER BY m.done_at DESC)
+                FILTER (WHERE m.done_at IS NOT NULL AND NOT m.done))[1] AS last_currency,
            CASE WHEN count(DISTINCT m.currency) FILTER (WHERE m.done) = 1
                 THEN sum(m.amount_minor) FILTER (WHERE m.done) END::bigint AS amount_minor,
            CASE WHEN count(DISTINCT m.currency) FILTER (WHERE m.done) = 1
@@ -311,7 +319,7 @@ placed AS MATERIALIZED (
            s.undone_at,
            CASE WHEN NOT s.done AND (s.failed ->> 'at')::timestamptz > coalesce(s.tried_at, '-infinity')
                 THEN s.failed END AS failed,
-           coalesce(s.skipped, false) AS skipped, coalesce(s.several_currencies, false) AS several_currencies,
+           s.skipped_by, s.last_done_at, s.last_minor, s.last_currency, coalesce(s.several_currencies, false) AS several_currencies,
            s.amount_minor, s.currency,
            (SELECT max(ordinal) FROM definition) AS last_ordinal
     FROM anchor a CROSS JOIN definition d
@@ -334,7 +342,7 @@ SELECT t.component, h.transaction_id, t.anchor, d.content_id,
            WHEN t.anchors > 1 AND NOT (c.flow ->> 'anchors_many')::boolean THEN 'UNEVALUABLE'
            WHEN t.done AND (t.due_at IS NULL OR t.done_at <= t.due_at) THEN 'DONE'
            WHEN t.done THEN 'LATE'
-           WHEN t.skipped OR t.state IS NOT NULL THEN 'SKIPPED'
+           WHEN t.skipped_by IS NOT NULL OR t.state IS NOT NULL THEN 'SKIPPED'
            WHEN t.failed IS NOT NULL THEN 'FAILED'
            WHEN t.ready AND t.due_at < p_as_of THEN 'MISSING'
            ELSE 'PENDING'
@@ -344,7 +352,10 @@ SELECT t.component, h.transaction_id, t.anchor, d.content_id,
        t.failed ->> 'type', t.failed ->> 'message',
        CASE WHEN NOT t.several_currencies THEN coalesce(t.amount_minor, t.claimed_minor) END,
        CASE WHEN NOT t.several_currencies THEN coalesce(t.currency, t.claimed_currency) END,
-       t.claimed_minor, t.claimed_currency, t.skipped
+       t.claimed_minor, t.claimed_currency, t.skipped_by IS NOT NULL, t.last_done_at,
+       CASE WHEN t.last_done_at IS NOT NULL THEN coalesce(t.last_minor, t.claimed_minor) END,
+       CASE WHEN t.last_done_at IS NOT NULL THEN coalesce(t.last_currency, t.claimed_currency) END,
+       t.skipped_by
 FROM timed t CROSS JOIN configuration c
 JOIN handle h ON h.component = t.component
 JOIN tieout.document d ON d.id = t.anchor;

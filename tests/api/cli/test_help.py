@@ -22,7 +22,12 @@ def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 COMMANDS = dict(walk(cli))
 LEAVES = {name: c for name, c in COMMANDS.items() if not isinstance(c, click.Group)}
-SHOWN_OTHERWISE = {"control-run-all": "control run", "sync-dry-run": "sync", "dump": "dump"}
+SHOWN_OTHERWISE = {
+    "bridge-items": "bridge",
+    "control-run-all": "control run",
+    "sync-dry-run": "sync",
+    "dump": "dump",
+}
 """Schemas beside the one that bears a command's name."""
 
 

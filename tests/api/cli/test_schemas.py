@@ -32,6 +32,8 @@ COMMANDS = [
     ("control runs never_run", "control-runs", 0),
     ("exceptions", "exceptions", 0),
     ("exceptions --control late_payments --limit 1", "exceptions", 0),
+    (f"bridge --period 2026-01 --as-of {T}", "bridge", 3),
+    (f"bridge --period 2026-01 --as-of {T} --items paid/from", "bridge-items", 3),
     ("flow list", "flow-list", 0),
     (f"flow show invoices --as-of {T}", "flow-show", 0),
     (f"transactions --as-of {T}", "transactions", 0),

@@ -1,0 +1,252 @@
+"""The bridge of each flow over a period: from step to step, in count and amount, to the minor unit.
+
+`from = to + in transit + undone + excluded + components + exceptions by control + unexplained`. What
+`bridge.sql` cannot place by what is known, or by what a kept control run reported, stays unexplained:
+no cell is filled by what remains.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from collector.errors import Misconfigured
+from collector.model.control import Run
+from collector.settings.definitions import Control, Flow
+from collector.store import runs as kept
+from collector.store import totals
+from collector.store.runs import population
+from control_checks.runner import Engine
+
+OWNERS = (
+    "duplicate_posting",
+    "amount_differs",
+    "approved_not_posted",
+    "approved_not_paid",
+    "status_not_returned",
+    "stuck_transaction",
+    "posted_not_approved",
+    "approval_missing",
+)
+"""Checks in the order in which they own an item's exposure. What is committed without approval comes last."""
+LATE = ("posted_not_approved", "approval_missing")
+DUE = {
+    "approved_not_posted": ("posted", "approved"),
+    "approved_not_paid": ("paid", "approved"),
+    "status_not_returned": ("returned", "of"),
+}
+"""Parameters of checks that say when a step is due: the step, and what it is counted from."""
+CELLS = ("from", "to", "in_transit", "rejected_or_withdrawn", "reversed", "excluded", "components")
+
+_PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+_PARTS = Path(__file__).with_name("bridge.sql").read_text(encoding="utf-8")
+_SUMS = """
+SELECT hop, from_step, to_step, entity, currency, cell, sum(count)::bigint AS count,
+       sum(amount_minor)::bigint AS amount_minor, count(*) AS items
+FROM part GROUP BY hop, from_step, to_step, entity, currency, cell
+UNION ALL  -- the memo: reported, and of no single case
+SELECT 0, NULL, e.control, e.entity, e.currency, NULL, count(*), sum(e.difference_minor)::bigint, 0
+FROM run r JOIN read.exception e ON e.run = r.run
+WHERE NOT EXISTS (SELECT FROM subject x WHERE x.run = e.run AND x.ordinal = e.ordinal)
+GROUP BY e.control, e.entity, e.currency
+ORDER BY entity, currency, hop, to_step
+"""
+_ITEMS = """
+SELECT * FROM (
+    SELECT entity, currency, hop, from_step AS "from", to_step AS "to", cell, number, document_id, count,
+           amount_minor, basis_at, due_at, reason, sentence,
+           row_number() OVER (PARTITION BY hop, entity, currency, cell
+                              ORDER BY abs(amount_minor) DESC NULLS LAST, number, document_id) AS nth,
+           count(*) OVER (PARTITION BY hop, entity, currency, cell) AS of
+    FROM part, p
+    WHERE (p.p ->> 'to' IS NULL OR to_step = p.p ->> 'to') AND (p.p ->> 'cell' IS NULL OR cell = p.p ->> 'cell')
+      AND (p.p ->> 'entity' IS NULL OR entity = p.p ->> 'entity')
+      AND (p.p ->> 'currency' IS NULL OR currency = p.p ->> 'currency')) x
+WHERE nth <= (SELECT (p.p ->> 'limit')::int FROM p) ORDER BY entity, currency, hop, cell, nth
+"""
+Document = dict[str, Any]
+
+
+class Bridge:
+    """The bridge at a status time T, as known at K; made by `prepared`.
+
+    `runs` are the control runs, of this T and K, that its exceptions come from.
+    """
+
+    def __init__(
+        self, engine: Engine, as_of: datetime, as_known: datetime, runs: list[Run]
+    ) -> None:
+        self._engine = engine
+        self.as_of = as_of
+        self.as_known = as_known
+        self.runs = runs
+
+    async def document(self, period: str) -> Document:
+        """Return the bridge of a period (`YYYY-MM`, months by the entity's clock) as `--json` shows it."""
+        rows: list[Document] = []
+        memo: list[Document] = []
+        for flow in self._flows():
+            sums = await self._ask(_PARTS + _SUMS, flow, period)
+            rows += _rows(flow.flow, [row for row in sums if row["hop"]])
+            memo += [_memo(flow.flow, row) for row in sums if not row["hop"]]
+        return {
+            "period": period,
+            "as_of": self.as_of,
+            "as_known": self.as_known,
+            "complete": all(run.complete for run in self.runs),
+            "gaps": self._gaps(),
+            "runs": {run.control: run.run for run in self.runs},
+            "rows": rows,
+            "memo": memo,
+        }
+
+    async def items(self, period: str, limit: int, **only: str | None) -> list[Document]:
+        """List what stands in the cells, at most `limit` items of each, the largest first.
+
+        `only` narrows by `flow`, `to` (the later step), `cell`, `entity` and `currency`. Of each item,
+        `of` says how many its cell holds.
+        """
+        narrowed = {**only, "limit": limit}
+        return [
+            {"flow": flow.flow, **row}
+            for flow in self._flows()
+            if narrowed.get("flow") in (None, flow.flow)
+            for row in await self._ask(_PARTS + _ITEMS, flow, period, **narrowed)
+        ]
+
+    def _flows(self) -> list[Flow]:
+        flows = [f for f in self._engine.configuration.flows if f.bridge]
+        if not flows:
+            raise Misconfigured(
+                "No flow has a bridge. Name its steps in the flow: `bridge: [approved, posted, paid]`."
+            )
+        return flows
+
+    def _gaps(self) -> list[str]:
+        did_not_run = [f"{run.control} did not run: {run.error}" for run in self.runs if run.error]
+        return sorted({gap["sentence"] for run in self.runs for gap in run.gaps}) + did_not_run
+
+    async def _ask(
+        self, query: str, flow: Flow, period: str, **only: str | int | None
+    ) -> list[Document]:
+        if not _PERIOD.fullmatch(period):
+            raise Misconfigured(f"'{period}' is no period. Write a month, such as 2026-10.")
+        parameters = {**self._parameters(flow), "period": period, **only}
+        async with self._engine.store.connect("tieout_reader") as conn:
+            rows = await population(
+                conn,
+                query,
+                flow.flow,
+                self.as_of,
+                self.as_known,
+                msgspec.json.encode(parameters).decode(),
+            )
+        return [dict(row) for row in rows]
+
+    def _parameters(self, flow: Flow) -> Document:
+        controls = self._engine.configuration.settings.controls
+        rules: dict[str, Document] = {}
+        for control in _of(controls, flow).values():
+            parameters = self._engine.checks[control.check].parameters.model_validate(
+                control.parameters
+            )
+            if control.check in DUE:
+                step, after = (getattr(parameters, name) for name in DUE[control.check])
+                rules.setdefault(step, {"after": after, "due": getattr(parameters, "due", None)})
+        return {
+            "hops": [
+                {
+                    "hop": n,
+                    "from_step": left,
+                    "to_step": right,
+                    "undone": "rejected_or_withdrawn" if n == 1 else "reversed",
+                }
+                for n, (left, right) in enumerate(pairwise(flow.bridge), start=1)
+            ],
+            "rules": rules,
+            "runs": [
+                {
+                    "run": run.run,
+                    "owner": OWNERS.index(check),
+                    "late": check in LATE,
+                    "duplicates": check == "duplicate_posting",
+                }
+                for run in self.runs
+                if run.control in _of(controls, flow)
+                for check in [controls[run.control].check]
+            ],
+        }
+
+
+async def prepared(
+    engine: Engine, as_of: datetime, as_known: datetime | None, actor: str
+) -> Bridge:
+    """Gather the kept runs of the controls of all bridges at T and K, and run those that have none."""
+    settings = engine.configuration.settings
+    wanted = {
+        name: control
+        for flow in engine.configuration.flows
+        if flow.bridge
+        for name, control in _of(settings.controls, flow).items()
+    }
+    async with engine.store.connect() as conn:
+        known = as_known or await totals.last_recorded(conn, engine.clock())
+        found = await kept.runs_at(conn, as_of, known)
+    runs = []
+    for name, control in wanted.items():
+        run = found.get(name)
+        if run is None or run.definition != control.model_dump(mode="json"):
+            run = await engine.run(name, as_of, as_known, trigger="command", actor=actor)
+        runs.append(run)
+    return Bridge(engine, as_of, known, runs)
+
+
+def _of(controls: Mapping[str, Control], flow: Flow) -> dict[str, Control]:
+    return {
+        name: control
+        for name, control in controls.items()
+        if flow.flow in control.flows and control.check in OWNERS
+    }
+
+
+def _memo(flow: str, row: Document) -> Document:
+    shown = {name: row[name] for name in ("entity", "currency", "count", "amount_minor")}
+    return {"flow": flow, "control": row["to_step"], **shown}
+
+
+def _rows(flow: str, sums: Iterable[Document]) -> list[Document]:
+    """Put the cells of each flow, entity, currency and hop together."""
+    rows: dict[tuple[Any, ...], Document] = {}
+    for row in sums:
+        key = (row["entity"], row["currency"], row["hop"])
+        found = rows.setdefault(
+            key,
+            {
+                "flow": flow,
+                "entity": row["entity"],
+                "currency": row["currency"],
+                "from": row["from_step"],
+                "to": row["to_step"],
+                "cells": {},
+                "unexplained_items": 0,
+            },
+        )
+        if row["cell"] == "unexplained":
+            found["unexplained_items"] = row["items"]
+        found["cells"][row["cell"]] = {"count": row["count"], "amount_minor": row["amount_minor"]}
+    for found in rows.values():
+        nothing = {"count": 0, "amount_minor": None if found["currency"] is None else 0}
+        found["cells"].setdefault("unexplained", nothing)
+        found["cells"] = dict(sorted(found["cells"].items(), key=_place))
+        found["unexplained_minor"] = found["cells"]["unexplained"]["amount_minor"]
+    return list(rows.values())
+
+
+def _place(cell: tuple[str, Any]) -> tuple[int, str]:
+    kind = cell[0].partition(":")[0]
+    after = {"tolerance": 1, "exceptions": 2, "unexplained": 3}
+    return (CELLS.index(kind) if kind in CELLS else len(CELLS) + after[kind], cell[0])

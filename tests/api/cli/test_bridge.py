@@ -1,0 +1,138 @@
+"""`tieout bridge`: the table, the CSV that foots, the page that prints, and the items behind a cell."""
+
+import csv
+import io
+import re
+import subprocess
+from collections import defaultdict
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from api import sheet
+from tests.api.cli.desk import Desk, same_signals
+from tests.support import shop
+from tests.support.debian import require
+from tests.support.postgres import Database
+
+LINE = "bridge --period 2026-01 --as-of 2026-01-31T08:00:00Z"
+A4_POINTS = (595, 842)
+
+
+@pytest.fixture
+def desk(database: Database, tmp_path: Path) -> Desk:
+    shop.write(tmp_path)
+    desk = Desk(tmp_path).over(database.server.dsn("postgres", database.name))
+    assert desk("sync").code == 0
+    return desk
+
+
+@pytest.mark.usefixtures("database")
+def test_the_csv_foots_to_the_minor_unit(desk: Desk) -> None:
+    with same_signals():
+        written = desk(f"{LINE} --csv -")
+    assert written.code == 3
+    total: dict[tuple[str, ...], Decimal] = defaultdict(Decimal)
+    counts: dict[tuple[str, ...], int] = defaultdict(int)
+    for line in csv.DictReader(io.StringIO(written.out)):
+        hop = tuple(line[k] for k in ("flow", "entity", "currency", "from", "to"))
+        sign = 1 if line["cell"] == "from" else -1
+        total[hop] += sign * Decimal(line["amount"])
+        counts[hop] += sign * int(line["count"])
+        assert Decimal(line["amount"]) * 100 == int(line["amount_minor"])
+    assert set(total.values()) == {Decimal(0)}
+    assert set(counts.values()) == {0}
+    assert len(total) == 2
+
+
+@pytest.mark.usefixtures("database")
+def test_the_items_of_a_cell_are_listed_with_what_the_control_says(desk: Desk) -> None:
+    with same_signals():
+        listed = desk.shown(f"{LINE} --items paid/exceptions:late_payments", "bridge-items", 3)
+        bounded = desk.shown(f"{LINE} --items paid/from --limit 1", "bridge-items", 3)
+        written = desk(f"{LINE} --items paid/from --limit 1")
+        wrong = desk(f"{LINE} --items paid")
+    assert [(i["number"], i["amount_minor"], i["reason"]) for i in listed["items"]] == [
+        ("B-MISSING", 125000, "WAITING_FOR_SYSTEM(bank)")
+    ]
+    assert "B-MISSING" in listed["items"][0]["sentence"]
+    assert [(i["nth"], i["of"]) for i in bounded["items"]] == [(1, 4)]
+    assert "and 3 more" in written.out
+    assert (wrong.code, "STEP/CELL" in wrong.err) == (2, True)
+
+
+@pytest.mark.usefixtures("database")
+def test_the_terminal_shows_each_hop_with_its_cells(desk: Desk) -> None:
+    with same_signals():
+        shown = desk(LINE)
+        period = desk("bridge --period 2026-13")
+    text = re.sub(" +", " ", shown.out)
+    assert "invoices, DE10: approved → paid" in text
+    assert "approved 4 EUR 5,000.00" in text
+    assert "paid 2 EUR 2,500.00" in text
+    assert "exceptions: late_payments 1 EUR 1,250.00" in text
+    assert "in transit 1 EUR 1,250.00" in text
+    assert (period.code, "such as 2026-10" in period.err) == (2, True)
+
+
+@pytest.mark.usefixtures("database")
+def test_a_browser_prints_the_page_on_a4_with_its_figures(desk: Desk, tmp_path: Path) -> None:
+    chromium = require("chromium", binary="chromium")
+    pdfinfo = require("poppler-utils", binary="pdfinfo")
+    path, pdf = tmp_path / "bridge.html", tmp_path / "bridge.pdf"
+    with same_signals():
+        assert desk(f"{LINE} --html {path}").code == 3
+    html = path.read_text(encoding="utf-8")
+    assert not re.search(r"<script|src=|https?://|@import", html)
+    links = re.findall(r'href="#([\w-]+)"', html)
+    assert links
+    assert set(links) <= set(re.findall(r'id="([\w-]+)"', html))
+    _run(
+        chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile",
+        "--no-pdf-header-footer", f"--print-to-pdf={pdf}", path.as_uri(),
+    )  # fmt: skip
+    size = re.search(r"Page size:\s+([\d.]+) x ([\d.]+)", _run(pdfinfo, str(pdf)))
+    assert size
+    assert [round(float(n)) for n in size.groups()] == pytest.approx(A4_POINTS, abs=1)
+    text = _run(pdfinfo.replace("pdfinfo", "pdftotext"), "-layout", str(pdf), "-")
+    for figure in ("Bridge 2026-01", "EUR 5,000.00", "EUR 2,500.00", "B-MISSING", "late_payments"):
+        assert figure in text
+
+
+def test_what_others_wrote_is_escaped_on_the_page() -> None:
+    evil = "<script>alert('1')</script>&"
+    row = {"flow": evil, "entity": evil, "currency": "EUR", "from": evil, "to": evil}
+    cell = {"count": 1, "amount_minor": 5}
+    moment = datetime(2026, 1, 31, tzinfo=UTC)
+    document = {
+        "period": "2026-01",
+        "as_of": moment,
+        "as_known": moment,
+        "complete": False,
+        "gaps": [evil],
+        "runs": {evil: 1},
+        "rows": [{**row, "cells": {f"exceptions:{evil}": cell}}],
+        "memo": [{"control": evil, "entity": evil, "currency": "EUR", **cell}],
+    }
+    item: dict[str, object] = {
+        **row,
+        "cell": f"exceptions:{evil}",
+        "number": evil,
+        "basis_at": moment,
+        "due_at": None,
+    }
+    item |= {"amount_minor": 5, "reason": evil, "sentence": evil, "of": 9}
+    page = sheet.page(document, [item])
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(&#x27;1&#x27;)&lt;/script&gt;&amp;") == page.count(
+        "alert("
+    )
+    assert "8 more" in page
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)  # noqa: S603 -- constant programs
+    assert done.returncode == 0, done.stderr
+    return done.stdout
