@@ -265,9 +265,13 @@ def _details(booking: Booking) -> Tree:
     if is_housekeeping(booking):
         return {"TxDtls": {"Refs": {"EndToEndId": NOT_PROVIDED}}}
     if is_run(booking):
-        total = {"TtlAmt": _money(booking.account, booking.amount)}
-        counted = {"NbOfTxs": str(booking.payments), **total}
-        return {"Btch": {**dict(booking.refs), **counted, "CdtDbtInd": _sign(booking.amount)}}
+        batch: Tree = {
+            **dict(booking.refs),
+            "NbOfTxs": str(booking.payments),
+            "TtlAmt": _money(booking.account, booking.amount),
+            "CdtDbtInd": _sign(booking.amount),
+        }
+        return {"Btch": batch}
     reason: Tree = {"Rsn": {"Cd": RETURN_REASON}, "AddtlInf": "Account closed"}
     details: Tree = {
         "Refs": dict(booking.refs),

@@ -100,7 +100,7 @@ DEFECTS = (
         "RETRY_LOOP",
         pending=(NOT_POSTED, NOT_PAID),
     ),
-    Plot(DIFFERS, "digits_swapped", stories.digits_swapped, (3, 1, 1), DIFFERS, "AMOUNT"),
+    Plot(DIFFERS, "too_much", stories.too_much, (3, 1, 1), DIFFERS, "AMOUNT"),
     Plot(DIFFERS, "ten_times", stories.ten_times, (2, 1, 2), DIFFERS, "SCALE"),
     Plot(DIFFERS, "paid_in_part", stories.paid_in_part, (2, 1, 0), DIFFERS, "PARTLY_OVERDUE"),
     Plot(DUPLICATE, "sent_again", stories.sent_again, (2, 1, 1), DUPLICATE, "RESENT", 1),

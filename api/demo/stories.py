@@ -43,6 +43,7 @@ _MID_SEPTEMBER, _EARLY_OCTOBER = date(2026, 9, 20), date(2026, 10, 5)
 _LOOKED_BACK = date(2026, 10, 7), date(2026, 10, 23)
 """So late that all exports reach back 35 days from then: so old may the approval of a posting be."""
 _RETRIES, _RETRY_S = 6, 900
+_TOO_MUCH = 900
 
 
 class Diary:
@@ -293,9 +294,9 @@ def _shown_as(diary: Diary, shown: Shown) -> Timeline:
 # -------------------------------------------------------------- wrong amounts, and twice
 
 
-def digits_swapped(diary: Diary) -> Timeline:
-    """Post and pay more than was approved by nine units of the third digit: two were swapped."""
-    return _posted_as(diary, diary.payable + 900)
+def too_much(diary: Diary) -> Timeline:
+    """Post and pay 900 minor units more than was approved."""
+    return _posted_as(diary, diary.payable + _TOO_MUCH)
 
 
 def ten_times(diary: Diary) -> Timeline:
