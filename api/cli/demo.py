@@ -21,6 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from api.cli.bridge import bridge_of, show_bridge
 from api.cli.control import run_controls
 from api.cli.flow import flow_counts, show_counts
 from api.cli.root import JSON, Invocation, Style, err, example, out, print_json
@@ -35,6 +36,8 @@ from collector.store.embedded import default_data_dir
 from control_checks.runner import VERDICT_WORDS
 
 FLOW = "expense-to-reimbursement"
+PERIOD = "2026-10"
+"""The month of the bridge that is shown: the last one that is over."""
 DEFAULT_SEED = 7
 TRACES_SHOWN = 3
 
@@ -94,6 +97,7 @@ async def _demo(
         _show_read(app, tallies)
         show_counts(await flow_counts(app, FLOW, as_of, None))
     runs = await run_controls(app, list(app.configuration.settings.controls), as_of, None)
+    bridge = None if as_json else await bridge_of(app, PERIOD, as_of)
     async with app.store.connect() as conn:
         content = await overview.server(conn)
         transactions = await totals.transactions(conn)
@@ -107,6 +111,8 @@ async def _demo(
     if as_json:
         print_json(document)
     else:
+        if bridge:
+            show_bridge(bridge)
         _show_verdicts(runs)
         _show_found(document)
         _show_traces(app, truth)
