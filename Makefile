@@ -16,7 +16,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@sh scripts/bootstrap $(PYTHON) $(VENV)
 	@touch $(STAMP)
 
-demo: setup ## Follow one company's money across four systems, with its broken cases named (Ctrl-C ends).
+demo: setup ## Follow one company's money across five systems, with its broken cases named (Ctrl-C ends).
 	@$(BIN)/tieout demo
 
 test: setup check ## Run what CI runs: style, types, import contracts and the test suite.

@@ -1,10 +1,12 @@
 """The composition root: the only place that knows every connector and every check."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from api.demo.middleware import Log
 from collector import clock
 from collector.clock import Clock
 from collector.errors import Misconfigured
@@ -18,12 +20,16 @@ from collector.store import embedded
 from collector.store.ingest import Connection
 from collector.store.session import Store, embedded_store, remote_store
 from connectors.registry import CONNECTORS
+from connectors.sap_cloud_integration import sandbox
 from control_checks.notify.courier import Courier
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
 
 Half = Literal["collector", "api"]
 """What `tieout run` can run alone: one process that collects, and any number that answer."""
+
+MIDDLEWARE_KEEPS_DAYS = 90
+"""As long as the two months of the demo need; a tenant of the vendor keeps 30 days."""
 
 CHECK_PARAMETERS = {name: check.parameters for name, check in CHECKS.items()}
 
@@ -99,12 +105,50 @@ def open_source(configuration: Configuration, source: str, stream: str) -> Sourc
         namespace,
         spec.open(configuration.options[source, stream], configuration.folder),
         CompiledMapping(
-            configuration.mapping(source, stream), namespace, configuration.settings.limits.earliest
+            configuration.mapping(source, stream),
+            namespace,
+            configuration.settings.limits.earliest,
+            definition.entity,
         ),
         spec.redelivers,
         definition.keep_raw,
         spec.pause_s,
     )
+
+
+@contextmanager
+def middleware(
+    logs: Iterable[Log], present: datetime, folder: Path, *, port: int = 0
+) -> Iterator[sandbox.Sandbox]:
+    """Serve messages on loopback as a tenant of SAP Cloud Integration shows them at `present`.
+
+    Its addresses and credentials are written into `folder`, a file each, for a configuration to refer to.
+    """
+    tenant = sandbox.Tenant(lambda: present)
+    tenant.retention = timedelta(days=MIDDLEWARE_KEEPS_DAYS)
+    tenant.add(
+        *(
+            sandbox.Message(
+                log.guid,
+                log.started_at,
+                [sandbox.Phase(log.ended_at, log.status, log.ended_at)],
+                correlation_id=log.correlation_id,
+                application_id=log.report_id,
+                flow=log.flow,
+            )
+            for log in logs
+        )
+    )
+    with sandbox.Sandbox(tenant, port) as serving:
+        told = {
+            "base-url": serving.base_url,
+            "token-url": serving.token_url,
+            "client-id": sandbox.CLIENT_ID,
+            "client-secret": sandbox.CLIENT_SECRET,
+        }
+        for name, text in told.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        yield serving
 
 
 @contextmanager

@@ -257,7 +257,7 @@ class Engine:
         if item.proof == "absence":
             until = min(item.due_at or run.as_of, run.as_of)
             since = item.since_at or EVER
-            streams = judge.streams(tuple(item.missing))
+            streams = judge.streams(tuple(item.missing), item.entity)
             unseen = judge.gaps(streams, until, since)
             if unseen and check.waits_for_streams and not judge.gaps(streams, EVER, since):
                 return population.add(item, "pending")
@@ -301,8 +301,13 @@ class _Judge:
         self.complete = True
         self.noun = flow.anchor.replace("_", " ").capitalize()
 
-    def streams(self, steps: tuple[str, ...]) -> frozenset[tuple[str, str]]:
-        """Return the streams that can show the events of steps; of the whole flow's where none is named."""
+    def streams(
+        self, steps: tuple[str, ...], entity: str | None = None
+    ) -> frozenset[tuple[str, str]]:
+        """Return the streams that can show the events of steps; of the whole flow's where none is named.
+
+        With an entity, without those that hold another one's records alone.
+        """
         types = {
             event_type
             for step in self._flow.steps
@@ -310,7 +315,15 @@ class _Judge:
             for side in (step.done_by, step.undone_by, step.failed_by, step.skip_when)
             for event_type in side
         }
-        return frozenset(s for t in types for s in self._produced.get(t, ()))
+        return frozenset(
+            s
+            for t in types
+            for s in self._produced.get(t, ())
+            if entity is None or self._holds(s) in {None, entity}
+        )
+
+    def _holds(self, stream: tuple[str, str]) -> str | None:
+        return self._settings.sources[stream[0]].streams[stream[1]].entity
 
     def gaps(
         self, streams: Iterable[tuple[str, str]], until: datetime, since: datetime | None = None

@@ -1,4 +1,4 @@
-"""`tieout demo`: one company's money followed across four systems, its broken cases named."""
+"""`tieout demo`: one company's money followed across five systems, its broken cases named."""
 
 import asyncio
 from collections import Counter
@@ -6,7 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from socket import SO_REUSEADDR, SOL_SOCKET, socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 from rich.progress import (
@@ -19,11 +21,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from api.cli.bridge import bridge_of, show_bridge
 from api.cli.control import run_controls
 from api.cli.flow import flow_counts, show_counts
 from api.cli.root import JSON, Invocation, Style, err, example, out, print_json
-from api.demo import Truth, create
-from api.wiring import Application, opened, read_configuration
+from api.demo import MIDDLEWARE, Fate, Truth, create, tenant
+from api.wiring import Application, middleware, opened, read_configuration
 from collector.clock import stopwatch
 from collector.model.control import Run
 from collector.model.words import counted
@@ -33,6 +36,8 @@ from collector.store.embedded import default_data_dir
 from control_checks.runner import VERDICT_WORDS
 
 FLOW = "expense-to-reimbursement"
+PERIOD = "2026-10"
+"""The month of the bridge that is shown: the last one that is over."""
 DEFAULT_SEED = 7
 TRACES_SHOWN = 3
 
@@ -47,17 +52,34 @@ TRACES_SHOWN = 3
 @JSON
 @click.pass_obj
 def demo(invocation: Invocation, seed: int, *, no_serve: bool, as_json: bool) -> None:
-    """Make a small company with known defects, read its four systems, and see what is found.
+    """Make a company with known troubles, read its five systems, and see what is found.
 
     It has a data folder of its own beside the usual one, and is safe to repeat.
     """
     elapsed = stopwatch()
     folder = invocation.data_dir or default_data_dir().with_name("tieout-demo")
-    with err.status("making the company: 2,000 claims in four systems"):
+    with err.status("making the company: 5,000 claims in five systems"):
         truth = create(folder / f"company-{seed}", seed)
-    configuration = read_configuration(folder / f"company-{seed}" / "tieout.yaml")
-    with opened(configuration, folder / f"store-{seed}") as app:
-        asyncio.run(_demo(app, truth, elapsed, no_serve=no_serve, as_json=as_json))
+    company = folder / f"company-{seed}"
+    with middleware(*tenant(company), port=_port(company)):
+        configuration = read_configuration(company / "tieout.yaml")
+        with opened(configuration, folder / f"store-{seed}") as app:
+            asyncio.run(_demo(app, truth, elapsed, no_serve=no_serve, as_json=as_json))
+
+
+def _port(company: Path) -> int:
+    """Return the port of the middleware in an earlier demo: to the store it is the same one then."""
+    told = company / MIDDLEWARE / "base-url"
+    if not told.exists():
+        return 0
+    port = urlsplit(told.read_text("utf-8")).port or 0
+    with socket() as probe:
+        probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
 
 
 async def _demo(
@@ -75,6 +97,7 @@ async def _demo(
         _show_read(app, tallies)
         show_counts(await flow_counts(app, FLOW, as_of, None))
     runs = await run_controls(app, list(app.configuration.settings.controls), as_of, None)
+    bridge = None if as_json else await bridge_of(app, PERIOD, as_of)
     async with app.store.connect() as conn:
         content = await overview.server(conn)
         transactions = await totals.transactions(conn)
@@ -88,6 +111,8 @@ async def _demo(
     if as_json:
         print_json(document)
     else:
+        if bridge:
+            show_bridge(bridge)
         _show_verdicts(runs)
         _show_found(document)
         _show_traces(app, truth)
@@ -126,38 +151,57 @@ def _show_read(app: Application, tallies: list[Tally]) -> None:
 
 
 def defects(truth: Truth, runs: list[Run]) -> list[dict[str, Any]]:
-    """Hold exceptions against planted defects: per class, found and false alarms of its control.
+    """Hold exceptions against planted defects: per control, those found, and its false alarms.
 
-    A false alarm is an exception about a claim that nothing was planted in. A claim that was never
-    posted is rightly reported as unpaid too: its exposure belongs to the first control.
+    Found is what is reported as the item, and with the reason, that the truth tells. A false alarm is
+    an exception about something that nothing was planted in: what was never posted is rightly
+    reported as unpaid too, though its exposure belongs to the first control.
     """
-    owner = {number: fate.control for number, fate in truth.claims.items()}
+    guilty = {
+        (fate.entity, number)
+        for key, fate in _fates(truth).items()
+        if fate.control
+        for number in (key, *fate.documents)
+    }
     found = []
     for run in runs:
         check = str(run.definition["check"])
-        numbers = [e.number for e in run.exceptions]
-        planted = {n for n, control in owner.items() if control == check}
+        planted = {
+            (fate.entity, fate.item, fate.reason) for fate in truth.fates() if fate.control == check
+        }
+        said = {(e.entity, e.number, _bare(e.reason, planted)) for e in run.exceptions}
         found.append(
             {
                 "class": check,
                 "control": run.control,
                 "planted": len(planted),
-                "found": len(planted & set(numbers)),
-                "false": sum(owner.get(n) is None for n in numbers),
+                "found": len(planted & said),
+                "false": sum((e.entity, e.number) not in guilty for e in run.exceptions),
             }
         )
     return found
 
 
+def _bare(reason: str, planted: set[tuple[str, str, str | None]]) -> str:
+    """Return a reason as the truth tells it: who is waited for, or by what factor, is left out there."""
+    told = {r for *_, r in planted}
+    return reason if reason in told else reason.partition("(")[0]
+
+
+def _fates(truth: Truth) -> dict[str, Fate]:
+    return {**truth.claims, **truth.cost_centres}
+
+
 def lookalikes(truth: Truth, runs: list[Run]) -> list[dict[str, Any]]:
     """Count, per class of innocent look-alikes, how many were planted and how many gave alarm."""
-    alarmed = {e.number for run in runs for e in run.exceptions}
+    alarmed = {(e.entity, e.number) for run in runs for e in run.exceptions}
     planted: Counter[str] = Counter()
     alarms: Counter[str] = Counter()
-    for number, fate in truth.claims.items():
+    for key, fate in _fates(truth).items():
         if fate.control is None and fate.label != "ordinary":
             planted[fate.label] += 1
-            alarms[fate.label] += number in alarmed
+            numbers = {(fate.entity, number) for number in (key, *fate.documents)}
+            alarms[fate.label] += not numbers.isdisjoint(alarmed)
     return [{"class": c, "planted": n, "alarms": alarms[c]} for c, n in sorted(planted.items())]
 
 

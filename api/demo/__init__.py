@@ -1,9 +1,9 @@
-"""The demo: a small invented company, its four systems' files, and the truth about them.
+"""The demo: an invented company, what its five systems show of it, and the truth about it.
 
 It knows neither mappings nor connectors nor controls: what it plants must be found by others.
 """
 
-from api.demo.folder import create
-from api.demo.truth import Truth
+from api.demo.folder import MIDDLEWARE, create, tenant
+from api.demo.truth import Fate, Truth
 
-__all__ = ["Truth", "create"]
+__all__ = ["MIDDLEWARE", "Fate", "Truth", "create", "tenant"]

@@ -1,24 +1,39 @@
-"""The bank's side: one camt.053.001.08 per account and business day, with balances that chain."""
+"""The bank's side: one camt.053.001.08 per account and business day, with balances that chain.
+
+Names are abbreviated and the text of a remittance is cut, as banks do. One week of one entity is not
+delivered whole: the statements count and sum up what they do not hold.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
+from typing import NamedTuple
 
 from lxml import etree
 
-from api.demo.company import COVERS_FROM, ENTITIES, STATUS_TIME, Company, Entity
-from api.demo.erp import Books, payment_number, run_name
+from api.demo.company import (
+    COVERS_FROM,
+    ENTITIES,
+    KW10,
+    STATUS_TIME,
+    Account,
+    Company,
+    Entity,
+    Payment,
+)
+from api.demo.erp import Books, Entry, payment_number, run_name
 
 NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"
 NOT_PROVIDED = "NOTPROVIDED"
 RETURN_REASON = "AC04"
 
-_OPENING = {"DE10": 18_000_000, "JP10": 24_000_000}
-_TOP_UP = {"DE10": 25_000_000, "JP10": 20_000_000}
-_FEE = {"DE10": 1_290, "JP10": 880}
-"""Opening balance, weekly transfer from the cash pool and weekly fee, in minor units."""
+LOST_ENTITY = KW10
+LOST_DAYS = (date(2026, 10, 11), date(2026, 10, 15))
+"""The week of which the payments of one entity are not in the files; the statements count them."""
 
-_MONDAY = 0
+_USTRD = 35
+"""As long as the text of a remittance may be at this bank."""
+
 _TOP_UP_AT, _FEE_AT, _CLOSES_AT = time(8, 15), time(16, 40), time(18, 30)
 
 Tree = Mapping[str, "str | Tree | Sequence[Tree]"]
@@ -30,19 +45,30 @@ class Booking:
     """One entry on the account; `amount` is signed, credits positive."""
 
     entity: Entity
+    account: Account
     at: datetime
     amount: int
     family: tuple[str, str]
     text: str
     refs: tuple[tuple[str, str], ...] = ()
     creditor: str = ""
+    remittance: str = ""
     returned: bool = False
+    payments: int = 1
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is booked and counted, and yet not delivered."""
+        first, last = LOST_DAYS
+        in_week = first <= self.at.date() <= last
+        return bool(self.refs) and self.entity is LOST_ENTITY and in_week
 
 
 def bookings(company: Company, books: Books) -> list[Booking]:
     """List everything that the bank books, in order."""
-    entries = [*_payments(company, books), *(b for e in ENTITIES for b in _housekeeping(e))]
-    return sorted(entries, key=lambda b: (b.entity.code, b.at, b.refs))
+    housekeeping = (b for e in ENTITIES for a in e.accounts for b in _housekeeping(e, a))
+    entries = [*_payments(company, books), *housekeeping]
+    return sorted(entries, key=lambda b: (b.account.number, b.at, b.refs))
 
 
 def is_housekeeping(booking: Booking) -> bool:
@@ -50,27 +76,58 @@ def is_housekeeping(booking: Booking) -> bool:
     return not booking.refs
 
 
+def is_run(booking: Booking) -> bool:
+    """Say whether a whole payment run was booked in one sum."""
+    return [name for name, _ in booking.refs] == ["PmtInfId"]
+
+
 def _payments(company: Company, books: Books) -> Iterator[Booking]:
+    runs: dict[str, list[Booking]] = {}
     for claim in company.claims:
-        payment = claim.timeline.payment
-        if payment is None:
-            continue
-        entity, owner = claim.entity, claim.owner
-        run = f"{entity.code}-{payment.run_at:%Y%m%d}-{run_name(payment)}"
-        refs = (
-            ("PmtInfId", run),
-            ("InstrId", payment_number(books, claim)),
-            ("EndToEndId", claim.report_id),
-        )
-        name = f"{owner.first_name} {owner.last_name}"
-        out = (entity, payment.settled_at, -claim.payable, ("ICDT", "ESCT"))
-        yield Booking(*out, "Expense reimbursement", refs, name)
-        if payment.returned_at:
-            back = (entity, payment.returned_at, claim.payable, ("ICDT", "RRTN"))
-            yield Booking(*back, "Return: account closed", refs, name, returned=True)
+        for n, payment in enumerate(claim.timeline.payments, start=1):
+            settled, *returned = _booked(books[claim.report_id, -n, False], payment)
+            if claim.entity.books_runs:
+                runs.setdefault(settled.refs[0][1], []).append(settled)
+            else:
+                yield settled
+            yield from returned
+    yield from map(_in_one_sum, runs.values())
 
 
-def _housekeeping(entity: Entity) -> Iterator[Booking]:
+def _booked(entry: Entry, payment: Payment) -> Iterator[Booking]:
+    """Book one payment, and perhaps its return."""
+    claim, entity, owner = entry.claim, entry.entity, entry.claim.owner
+    run = f"{entity.code}-{payment.run_at:%Y%m%d}-{run_name(entity, payment)}"
+    refs = (
+        ("PmtInfId", run),
+        ("InstrId", payment_number(entry)),
+        ("EndToEndId", claim.report_id),
+    )
+    name = f"{owner.first_name[0]}. {owner.last_name}"
+    text = f"Reimbursement {claim.report_id} {claim.purpose}"[:_USTRD]
+    out = (entity, claim.account, payment.settled_at, -entry.amount, ("ICDT", "ESCT"))
+    yield Booking(*out, "Expense reimbursement", refs, name, text)
+    if payment.returned_at:
+        back = (entity, claim.account, payment.returned_at, entry.amount, ("ICDT", "RRTN"))
+        yield Booking(*back, "Return: account closed", refs, name, text, returned=True)
+
+
+def _in_one_sum(payments: Sequence[Booking]) -> Booking:
+    """Book a run: its name, its sum and the number of its payments are all that is told."""
+    first = payments[0]
+    return replace(
+        first,
+        at=max(p.at for p in payments),
+        amount=sum(p.amount for p in payments),
+        text="Expense reimbursements",
+        refs=first.refs[:1],
+        creditor="",
+        remittance="",
+        payments=len(payments),
+    )
+
+
+def _housekeeping(entity: Entity, account: Account) -> Iterator[Booking]:
     """Top up the account and charge a fee on the first business day of each week."""
     week = -1
     for day in _days(entity):
@@ -79,8 +136,8 @@ def _housekeeping(entity: Entity) -> Iterator[Booking]:
         week = day.isocalendar().week
         topped = entity.calendar.at(day, _TOP_UP_AT)
         charged = entity.calendar.at(day, _FEE_AT)
-        yield Booking(entity, topped, _TOP_UP[entity.code], ("RCDT", "XBCT"), "Cash pool")
-        yield Booking(entity, charged, -_FEE[entity.code], ("OTHR", "FEES"), "Account fee")
+        yield Booking(entity, account, topped, account.top_up, ("RCDT", "XBCT"), "Cash pool")
+        yield Booking(entity, account, charged, -account.fee, ("OTHR", "FEES"), "Account fee")
 
 
 def _days(entity: Entity) -> list[date]:
@@ -93,40 +150,51 @@ def statements(entries: Sequence[Booking]) -> dict[str, bytes]:
     """Write the statements of all accounts; the key is the file's name."""
     files: dict[str, bytes] = {}
     for entity in ENTITIES:
-        balance = _OPENING[entity.code]
-        by_day: dict[date, list[Booking]] = {day: [] for day in _days(entity)}
-        for booking in entries:
-            if booking.entity is entity:
-                by_day[booking.at.date()].append(booking)
-        for number, (day, booked) in enumerate(by_day.items(), start=1):
-            name = f"camt053-{entity.code}-{day}.xml"
-            files[name] = _statement(entity, day, number, balance, booked)
-            balance += sum(b.amount for b in booked)
+        for account in entity.accounts:
+            balance = account.opening
+            by_day: dict[date, list[Booking]] = {day: [] for day in _days(entity)}
+            for booking in entries:
+                if booking.account is account:
+                    by_day[booking.at.date()].append(booking)
+            for number, (day, booked) in enumerate(by_day.items(), start=1):
+                name = f"camt053-{entity.code}-{account.currency}-{day}.xml"
+                files[name] = _statement(_Day(entity, account, day, number, balance), booked)
+                balance += sum(b.amount for b in booked)
     return files
 
 
-def _statement(
-    entity: Entity, day: date, number: int, opening: int, booked: Sequence[Booking]
-) -> bytes:
+class _Day(NamedTuple):
+    """What a statement is about, with its number and its opening balance."""
+
+    entity: Entity
+    account: Account
+    day: date
+    number: int
+    opening: int
+
+
+def _statement(of: _Day, booked: Sequence[Booking]) -> bytes:
+    entity, account, day = of.entity, of.account, of.day
     created = entity.calendar.at(day, _CLOSES_AT).isoformat()
-    statement_id = f"{entity.code}-{day:%Y%m%d}"
-    closing = opening + sum(b.amount for b in booked)
+    statement_id = f"{entity.code}-{account.currency}-{day:%Y%m%d}"
+    closing = of.opening + sum(b.amount for b in booked)
     bounds = [entity.calendar.at(day, clock).isoformat() for clock in (time(0), time(23, 59, 59))]
+    entries = [_entry(n, b) for n, b in enumerate(booked, start=1) if not b.is_lost]
     tree: Tree = {
         "BkToCstmrStmt": {
             "GrpHdr": {"MsgId": f"CAMT053-{statement_id}", "CreDtTm": created},
             "Stmt": {
                 "Id": statement_id,
-                "ElctrncSeqNb": str(number),
+                "ElctrncSeqNb": str(of.number),
                 "CreDtTm": created,
                 "FrToDt": {"FrDtTm": bounds[0], "ToDtTm": bounds[1]},
-                "Acct": _account(entity),
+                "Acct": _account(entity, account),
                 "Bal": [
-                    _balance(entity, day, "OPBD", opening),
-                    _balance(entity, day, "CLBD", closing),
+                    _balance(account, day, "OPBD", of.opening),
+                    _balance(account, day, "CLBD", closing),
                 ],
-                "TxsSummry": _summary(entity, booked),
-                "Ntry": [_entry(n, b) for n, b in enumerate(booked, start=1)],
+                "TxsSummry": _summary(account, booked),
+                "Ntry": entries,
             },
         }
     }
@@ -135,44 +203,44 @@ def _statement(
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8", pretty_print=True)
 
 
-def _account(entity: Entity) -> Tree:
-    kind: Tree = {"Othr": {"Id": entity.account}}
-    if entity.account.startswith(entity.code[:2]):
-        kind = {"IBAN": entity.account}
+def _account(entity: Entity, account: Account) -> Tree:
+    kind: Tree = {"Othr": {"Id": account.number}}
+    if account.number.startswith(entity.code[:2]):
+        kind = {"IBAN": account.number}
     owner: Tree = {"Nm": entity.name, "Id": {"OrgId": {"Othr": {"Id": entity.code}}}}
-    bank: Tree = {"FinInstnId": {"BICFI": entity.bic}}
-    return {"Id": kind, "Ccy": entity.currency, "Ownr": owner, "Svcr": bank}
+    bank: Tree = {"FinInstnId": {"BICFI": account.bic}}
+    return {"Id": kind, "Ccy": account.currency, "Ownr": owner, "Svcr": bank}
 
 
-def _money(entity: Entity, minor: int) -> Tree:
-    return {"@Ccy": entity.currency, "#text": entity.text(abs(minor))}
+def _money(account: Account, minor: int) -> Tree:
+    return {"@Ccy": account.currency, "#text": account.text(abs(minor))}
 
 
 def _sign(minor: int) -> str:
     return "DBIT" if minor < 0 else "CRDT"
 
 
-def _balance(entity: Entity, day: date, code: str, minor: int) -> Tree:
+def _balance(account: Account, day: date, code: str, minor: int) -> Tree:
     return {
         "Tp": {"CdOrPrtry": {"Cd": code}},
-        "Amt": _money(entity, minor),
+        "Amt": _money(account, minor),
         "CdtDbtInd": _sign(minor),
         "Dt": {"Dt": day.isoformat()},
     }
 
 
-def _summary(entity: Entity, booked: Sequence[Booking]) -> Tree:
+def _summary(account: Account, booked: Sequence[Booking]) -> Tree:
     credits_ = [b.amount for b in booked if b.amount > 0]
     debits = [-b.amount for b in booked if b.amount < 0]
     net = sum(credits_) - sum(debits)
     return {
         "TtlNtries": {
             "NbOfNtries": str(len(booked)),
-            "Sum": entity.text(sum(credits_) + sum(debits)),
-            "TtlNetNtry": {"Amt": entity.text(abs(net)), "CdtDbtInd": _sign(net)},
+            "Sum": account.text(sum(credits_) + sum(debits)),
+            "TtlNetNtry": {"Amt": account.text(abs(net)), "CdtDbtInd": _sign(net)},
         },
-        "TtlCdtNtries": {"NbOfNtries": str(len(credits_)), "Sum": entity.text(sum(credits_))},
-        "TtlDbtNtries": {"NbOfNtries": str(len(debits)), "Sum": entity.text(sum(debits))},
+        "TtlCdtNtries": {"NbOfNtries": str(len(credits_)), "Sum": account.text(sum(credits_))},
+        "TtlDbtNtries": {"NbOfNtries": str(len(debits)), "Sum": account.text(sum(debits))},
     }
 
 
@@ -181,29 +249,39 @@ def _entry(number: int, booking: Booking) -> Tree:
     domain: Tree = {"Cd": "PMNT", "Fmly": {"Cd": family, "SubFmlyCd": sub_family}}
     return {
         "NtryRef": str(number),
-        "Amt": _money(booking.entity, booking.amount),
+        "Amt": _money(booking.account, booking.amount),
         "CdtDbtInd": _sign(booking.amount),
         "Sts": {"Cd": "BOOK"},
         "BookgDt": {"DtTm": booking.at.isoformat()},
         "ValDt": {"Dt": booking.at.date().isoformat()},
-        "AcctSvcrRef": f"{booking.entity.bic[4:6]}{booking.at:%y%m%d}{number:06d}",
+        "AcctSvcrRef": f"{booking.account.currency}{booking.at:%y%m%d}{number:06d}",
         "BkTxCd": {"Domn": domain},
-        "NtryDtls": {"TxDtls": _details(booking)},
+        "NtryDtls": _details(booking),
         "AddtlNtryInf": booking.text,
     }
 
 
 def _details(booking: Booking) -> Tree:
     if is_housekeeping(booking):
-        return {"Refs": {"EndToEndId": NOT_PROVIDED}}
+        return {"TxDtls": {"Refs": {"EndToEndId": NOT_PROVIDED}}}
+    if is_run(booking):
+        batch: Tree = {
+            **dict(booking.refs),
+            "NbOfTxs": str(booking.payments),
+            "TtlAmt": _money(booking.account, booking.amount),
+            "CdtDbtInd": _sign(booking.amount),
+        }
+        return {"Btch": batch}
     reason: Tree = {"Rsn": {"Cd": RETURN_REASON}, "AddtlInf": "Account closed"}
-    return {
+    details: Tree = {
         "Refs": dict(booking.refs),
-        "Amt": _money(booking.entity, booking.amount),
+        "Amt": _money(booking.account, booking.amount),
         "CdtDbtInd": _sign(booking.amount),
         "RltdPties": {"Cdtr": {"Pty": {"Nm": booking.creditor}}},
+        "RmtInf": {"Ustrd": booking.remittance},
         **({"RtrInf": reason} if booking.returned else {}),
     }
+    return {"TxDtls": details}
 
 
 def _grow(parent: etree._Element, tree: Tree) -> None:

@@ -10,19 +10,18 @@ from zoneinfo import ZoneInfo
 CLOSES = time(18)
 """The cut-off of a business day, local time: what comes later counts as the next day."""
 
-_SATURDAY = 5
-
 
 @dataclass(frozen=True)
 class Calendar:
-    """An entity's business days: Monday to Friday without its holidays, in its own zone."""
+    """An entity's business days: all but its weekend and its holidays, in its own zone."""
 
     zone: ZoneInfo
     holidays: frozenset[date]
+    weekend: frozenset[int] = frozenset({5, 6})
 
     def is_open(self, day: date) -> bool:
         """Say whether `day` is a business day."""
-        return day.weekday() < _SATURDAY and day not in self.holidays
+        return day.weekday() not in self.weekend and day not in self.holidays
 
     def days(self, first: date, last: date) -> list[date]:
         """List the business days from `first` to `last`, both included."""
@@ -33,6 +32,13 @@ class Calendar:
         """Return the n-th business day after `day`, whatever `day` itself is."""
         while n:
             day += timedelta(1)
+            n -= self.is_open(day)
+        return day
+
+    def before(self, day: date, n: int) -> date:
+        """Return the n-th business day before `day`."""
+        while n:
+            day -= timedelta(1)
             n -= self.is_open(day)
         return day
 

@@ -5,7 +5,7 @@ business of `api.demo.systems`, and what the controls must say about it that of 
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from itertools import count, islice
 from random import Random  # noqa: TID251 -- seeded, see Dice
@@ -18,11 +18,13 @@ from api.demo.business_time import Calendar
 BERLIN = ZoneInfo("Europe/Berlin")
 TOKYO = ZoneInfo("Asia/Tokyo")
 
-STATUS_TIME = datetime(2026, 2, 5, 8, 0, tzinfo=BERLIN)
-"""T of the demo: nothing happens after it, and the month before it is over."""
+KUWAIT = ZoneInfo("Asia/Kuwait")
 
-COVERS_FROM = datetime(2026, 1, 1, tzinfo=BERLIN)
-"""From when on the exports hold everything."""
+STATUS_TIME = datetime(2026, 11, 5, 8, 0, tzinfo=BERLIN)
+"""T of the demo: nothing happens after it, and the two months before it are over."""
+
+COVERS_FROM = datetime(2026, 9, 1, tzinfo=BERLIN)
+"""From when on the exports hold everything. The clocks of Berlin went back on 25 October."""
 
 
 class Dice(Random):
@@ -30,18 +32,19 @@ class Dice(Random):
 
 
 @dataclass(frozen=True)
-class Entity:
-    """A legal entity with its bank account. `decimals` is that of its one currency."""
+class Account:
+    """A bank account of an entity in one currency; amounts in minor units.
 
-    code: str
-    name: str
+    `top_up` comes weekly from the cash pool, `fee` is charged weekly.
+    """
+
     currency: str
     decimals: int
-    calendar: Calendar
-    account: str
+    number: str
     bic: str
-    cost_centres: tuple[str, ...]
-    domain: str
+    opening: int
+    top_up: int
+    fee: int
 
     def text(self, minor: int, mark: str = ".") -> str:
         """Write an amount as systems do: with the decimals that the currency has."""
@@ -51,35 +54,76 @@ class Entity:
         return f"{sign}{digits[: -self.decimals]}{mark}{digits[-self.decimals :]}"
 
 
+@dataclass(frozen=True)
+class Entity:
+    """A legal entity: where it is, when it works, pays and posts, and its accounts.
+
+    `pays_on` are the weekdays of its payment runs, which its bank books payment by payment or, with
+    `books_runs`, each in one sum without details. Its interface runs at `posts_at`: in the evening
+    of a business day, or with `overnight` early on the next one.
+    """
+
+    code: str
+    name: str
+    calendar: Calendar
+    accounts: tuple[Account, ...]
+    cost_centres: tuple[str, ...]
+    blocked: str
+    pays_on: tuple[int, int]
+    posts_at: time
+    overnight: bool = False
+    books_runs: bool = False
+    domain: str = "lindenau.example"
+
+
 DE10 = Entity(
     code="DE10",
     name="Lindenau Instruments GmbH",
-    currency="EUR",
-    decimals=2,
-    calendar=Calendar(BERLIN, frozenset({date(2026, 1, 1)})),
-    account="DE66100000990012345678",
-    bic="EXMPDEFFXXX",
+    calendar=Calendar(BERLIN, frozenset()),
+    accounts=(
+        Account("EUR", 2, "DE66100000990012345678", "EXMPDEFFXXX", 90_000_000, 40_000_000, 1_290),
+    ),
     cost_centres=("4100", "4120", "4200", "4310", "4700"),
-    domain="lindenau.example",
+    blocked="4711",
+    pays_on=(1, 4),
+    posts_at=time(19, 30),
 )
 JP10 = Entity(
     code="JP10",
     name="Lindenau Instruments K.K.",
-    currency="JPY",
-    decimals=0,
     calendar=Calendar(
         TOKYO,
         frozenset(
             date.fromisoformat(day)
-            for day in ("2026-01-01", "2026-01-02", "2026-01-03", "2026-01-12", "2026-02-11")
+            for day in ("2026-09-21", "2026-09-22", "2026-09-23", "2026-10-12", "2026-11-03")
         ),
     ),
-    account="0099-001-1234567",
-    bic="EXMPJPJTXXX",
+    accounts=(Account("JPY", 0, "0099-001-1234567", "EXMPJPJTXXX", 90_000_000, 40_000_000, 880),),
     cost_centres=("7100", "7200", "7300"),
-    domain="lindenau.example",
+    blocked="7711",
+    pays_on=(1, 4),
+    posts_at=time(19, 30),
+    books_runs=True,
 )
-ENTITIES = (DE10, JP10)
+KW10 = Entity(
+    code="KW10",
+    name="Lindenau Instruments W.L.L.",
+    calendar=Calendar(KUWAIT, frozenset(), weekend=frozenset({4, 5})),
+    accounts=(
+        Account(
+            "KWD", 3, "KW81EXMP0000000000001234560101", "EXMPKWKWXXX", 90_000_000, 40_000_000, 2_500
+        ),
+        Account(
+            "USD", 2, "KW54EXMP0000000000001234560202", "EXMPKWKWXXX", 30_000_000, 15_000_000, 900
+        ),
+    ),
+    cost_centres=("9100", "9200"),
+    blocked="9711",
+    pays_on=(6, 2),
+    posts_at=time(4, 30),
+    overnight=True,
+)
+ENTITIES = (DE10, JP10, KW10)
 
 
 class Deed(StrEnum):
@@ -101,12 +145,34 @@ class Action(NamedTuple):
     deed: Deed
 
 
+class Shown(StrEnum):
+    """How the expense platform shows a posting: rightly, or what is wrong with it."""
+
+    RIGHT = "right"
+    NOTHING = "nothing"
+    OTHER_NUMBER = "other number"
+    AS_FAILED = "as failed"
+
+
 class Posting(NamedTuple):
-    """A claim in the ledger; `by_hand` means past the interface."""
+    """A claim in the ledger.
+
+    `amount` is what was posted where it is not what is payable, in minor units; `by_hand` means past
+    the interface; `replayed` from the same message as the posting before; `allocation` is the part of
+    a declared split. The platform shows it at `shown_at`, by default `SHOWN_AFTER` later.
+    """
 
     at: datetime
     reversed_at: datetime | None = None
     by_hand: bool = False
+    amount: int | None = None
+    allocation: str = ""
+    replayed: bool = False
+    shown: Shown = Shown.RIGHT
+    shown_at: datetime | None = None
+
+
+SHOWN_AFTER = timedelta(minutes=90)
 
 
 class Refusal(NamedTuple):
@@ -116,22 +182,39 @@ class Refusal(NamedTuple):
     message: str
 
 
+class Sending(NamedTuple):
+    """A message of the middleware of which no document came."""
+
+    at: datetime
+    failed: bool = False
+
+
 class Payment(NamedTuple):
-    """A claim in a payment run, booked by the bank, and perhaps sent back."""
+    """A claim in a payment run, booked by the bank, and perhaps sent back.
+
+    `amount` is what was paid where it is not what is payable, in minor units.
+    """
 
     run_at: datetime
     settled_at: datetime
     returned_at: datetime | None = None
+    amount: int | None = None
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """What became of a claim."""
+    """What became of a claim. Without actions it is no claim: it stands in the ledger alone."""
 
     actions: tuple[Action, ...]
     postings: tuple[Posting, ...] = ()
     refusals: tuple[Refusal, ...] = ()
-    payment: Payment | None = None
+    sendings: tuple[Sending, ...] = ()
+    payments: tuple[Payment, ...] = ()
+
+    @property
+    def began(self) -> datetime:
+        """When it was first heard of."""
+        return self.actions[0].at if self.actions else self.postings[0].at
 
 
 @dataclass(frozen=True)
@@ -159,17 +242,22 @@ class Claim:
     """An expense claim: money to `owner`, charged to a cost centre, and its story.
 
     `label` is the class that it was planted as and `kind` its variant; `claimed` is what the
-    receipts say and `payable` what the company owes the employee, both in minor units.
+    receipts say and `payable` what the company owes the employee, both in minor units; `advanced` is
+    what of it an advance covers. `keyless` claims travel in messages that do not name them.
     """
 
     report_id: str
     owner: Worker
     manager: Worker
     budget_owner: Worker
+    account: Account
     cost_centre: str
+    project: str
     purpose: str
     claimed: int
     payable: int
+    advanced: int
+    keyless: bool
     label: str
     kind: str
     timeline: Timeline
@@ -179,22 +267,50 @@ class Claim:
         """The entity that owes the money."""
         return self.owner.entity
 
+    @property
+    def is_claim(self) -> bool:
+        """Whether anybody claimed it: what stands in the ledger alone nobody did."""
+        return bool(self.timeline.actions)
+
+
+class Value(NamedTuple):
+    """What somebody entered for a cost centre, and from when on it is valid if not at once."""
+
+    at: datetime
+    name: str
+    is_open: bool = True
+    valid_from: date | None = None
+
+
+@dataclass(frozen=True)
+class CostCentre:
+    """A cost centre as its owner, the ERP, has it, and as the expense platform took it over."""
+
+    code: str
+    entity: Entity
+    kind: str
+    owned: tuple[Value, ...]
+    held: tuple[Value, ...]
+
 
 @dataclass(frozen=True)
 class Company:
-    """Everybody and every claim, claims ordered by their first action."""
+    """Everybody, every cost centre and every claim, claims ordered by their first action."""
 
     workers: tuple[Worker, ...]
+    cost_centres: tuple[CostCentre, ...]
     claims: tuple[Claim, ...]
 
 
 _FIRST_NAMES = {
     "DE10": "Anna Ben Clara David Elif Felix Greta Hannes Ida Jonas Katrin Lukas Mira Nils Paula",
     "JP10": "Aoi Daiki Emi Haruto Kaito Mei Naoki Riku Sakura Yuto",
+    "KW10": "Abdullah Dalal Fahad Hessa Jaber Lulwa Noura Salem Yousef",
 }
 _LAST_NAMES = {
     "DE10": "Albers Brandner Dorn Eckhold Falkner Gerlach Hollmann Jessen Kaya Lorenzen Nowak",
     "JP10": "Aoyama Fujita Hayashi Kimura Matsuda Nishida Okada Sakai Takeda Yamane",
+    "KW10": "Albader Alkandari Almutairi Alnajjar Alqattan Alrashed Alsaleh",
 }
 _PER_COST_CENTRE = 20
 
@@ -218,7 +334,7 @@ def _worker(
     rng: Dice, entity: Entity, employee_id: str, cost_centre: str, manager_id: str
 ) -> Worker:
     hired = date(rng.randint(2008, 2024), rng.randint(1, 12), 1)
-    updated = datetime(2026, 1, rng.randint(1, 31), 6, 0, rng.randint(0, 59), tzinfo=BERLIN)
+    updated = datetime(2026, 10, rng.randint(1, 30), 6, 0, rng.randint(0, 59), tzinfo=BERLIN)
     return Worker(
         employee_id=employee_id,
         user_id=UUID(int=rng.getrandbits(128), version=4),

@@ -1,13 +1,18 @@
-"""The expense platform's side: one record per status change, in weekly JSON files."""
+"""The expense platform's side: status changes in weekly JSON files, and what it was told and holds.
 
-from collections.abc import Iterator
+Beside each report's changes it keeps the posting confirmations that came back to it, and its own copy
+of the list of cost centres. All its times are in UTC.
+"""
+
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
-from api.demo.company import Action, Claim, Company, Deed, Worker
+from api.demo.company import SHOWN_AFTER, Action, Claim, Company, CostCentre, Deed, Shown, Worker
+from api.demo.erp import Books
 
 COMPANY_ID = "685fa226-b72d-47f9-b9ad-e621de12d094"
 TOPIC = "public.concur.expense.report"
@@ -76,9 +81,11 @@ def _record(
             "employeeId": claim.owner.employee_id,
             "companyCode": claim.entity.code,
             "costCenter": claim.cost_centre,
+            "project": claim.project,
             "totalClaimed": _money(claim, claim.claimed),
             "amountDueEmployee": _money(claim, claim.payable),
             "amountDueCompanyCard": _money(claim, _on_card(claim)),
+            "offsetByCashAdvance": _money(claim, claim.advanced),
         },
     }
 
@@ -98,7 +105,60 @@ def _on_card(claim: Claim) -> int:
 
 
 def _money(claim: Claim, minor: int) -> dict[str, str]:
-    return {"value": claim.entity.text(minor), "currencyCode": claim.entity.currency}
+    return {"value": claim.account.text(minor), "currencyCode": claim.account.currency}
+
+
+_OTHER_NUMBER = 7_000_000
+_NAME_LENGTH = 64
+
+
+def confirmations(company: Company, books: Books) -> list[dict[str, Any]]:
+    """List the posting confirmations in the order of their time."""
+    told = [c for claim in company.claims if claim.is_claim for c in _confirmed(claim, books)]
+    return sorted(told, key=lambda record: (record["confirmedAt"], record["id"]))
+
+
+def _confirmed(claim: Claim, books: Books) -> Iterator[dict[str, Any]]:
+    for index, posting in enumerate(claim.timeline.postings):
+        if posting.shown is Shown.NOTHING:
+            continue
+        entry = books[claim.report_id, index, False]
+        number = entry.number
+        if posting.shown is Shown.OTHER_NUMBER:
+            number = str(int(number) + _OTHER_NUMBER)
+        at = posting.shown_at or posting.at + SHOWN_AFTER
+        yield {
+            "id": str(uuid5(NAMESPACE_URL, f"confirmation/{claim.report_id}/{index}")),
+            "confirmedAt": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "reportId": claim.report_id,
+            "companyId": claim.entity.code,
+            "documentNumber": number,
+            "fiscalYear": f"{posting.at:%Y}",
+            "overallPostingStatusCode": "error" if posting.shown is Shown.AS_FAILED else "success",
+        }
+
+
+def list_items(cost_centres: Sequence[CostCentre]) -> list[dict[str, Any]]:
+    """List what the platform took over of the ERP's cost centres, in the order of its time."""
+    taken = [
+        {
+            "code": centre.code,
+            "name": value.name[:_NAME_LENGTH],
+            "status": "active" if value.is_open else "inactive",
+            "companyCode": centre.entity.code,
+            "modifiedAt": f"{value.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        }
+        for centre in cost_centres
+        for value in centre.held
+    ]
+    return sorted(taken, key=lambda item: (item["modifiedAt"], item["code"]))
+
+
+def document(name: str, records: list[dict[str, Any]]) -> bytes:
+    """Write a list of records as one JSON file that states how many it holds."""
+    return msgspec.json.format(
+        msgspec.json.encode({"count": len(records), name: records}), indent=1
+    )
 
 
 def files(changes: list[dict[str, Any]]) -> dict[str, bytes]:

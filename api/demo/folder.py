@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -9,13 +10,14 @@ from string import Template
 
 import msgspec
 
-from api.demo import plan, systems
+from api.demo import middleware, plan, systems
 from api.demo.company import COVERS_FROM, STATUS_TIME
 from api.demo.truth import FORMAT, Truth, tell
 from collector.errors import Misconfigured
 
 TRUTH = "truth.json"
 SETTINGS = "tieout.yaml"
+MIDDLEWARE = "middleware"
 
 
 def create(folder: Path, seed: int) -> Truth:
@@ -45,6 +47,12 @@ def create(folder: Path, seed: int) -> Truth:
     return truth
 
 
+def tenant(folder: Path) -> tuple[list[middleware.Log], datetime, Path]:
+    """Return what the middleware holds, when it is asked, and where its address is to be written."""
+    place = folder / MIDDLEWARE
+    return middleware.read((folder / systems.MIDDLEWARE).read_bytes()), middleware.present(), place
+
+
 class _Mark(msgspec.Struct, frozen=True):
     """What tells a folder of ours, whatever format its truth has."""
 
@@ -71,7 +79,9 @@ def _configuration(records: Mapping[str, int]) -> dict[str, str]:
     texts = dict(_texts(config, ""))
     counts = {name.replace("/", "_"): str(n) for name, n in records.items()}
     covers = f"[{COVERS_FROM.isoformat()}, {STATUS_TIME.isoformat()}]"
-    texts[SETTINGS] = Template(texts[SETTINGS]).substitute(counts, covers=covers)
+    texts[SETTINGS] = Template(texts[SETTINGS]).substitute(
+        counts, covers=covers, covers_from=COVERS_FROM.isoformat()
+    )
     return texts
 
 

@@ -5,9 +5,11 @@ claim is innocent by construction; `tests/api/demo` checks that from the written
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 
 from api.demo.company import (
+    STATUS_TIME,
     Action,
     Deed,
     Dice,
@@ -15,6 +17,8 @@ from api.demo.company import (
     Payment,
     Posting,
     Refusal,
+    Sending,
+    Shown,
     Timeline,
 )
 
@@ -23,28 +27,37 @@ POSTING_DAYS = 1
 PAYMENT_DAYS = 10
 """The deadlines of the flow, in business days; the payment counts from the approval."""
 
-BLOCKED_COST_CENTRE = "4711"
-BLOCKED_MESSAGE = f"cost centre {BLOCKED_COST_CENTRE} is blocked"
-
 _MORNING, _NOON, _LEAVE = time(8, 30), time(12), time(17, 30)
-_INTERFACE_RUNS, _PAYMENT_RUNS, _BANK_OPENS = time(19, 30), time(10), time(9)
-_RUN_WEEKDAYS = (1, 4)  # Tuesday and Friday
+_PAYMENT_RUNS, _BANK_OPENS = time(10), time(9)
 _HOUR = 3600
 _WEEKEND_SHARE, _EVENING_SHARE, _SAME_DAY_SHARE = 0.02, 0.05, 0.5
 
-JANUARY = (date(2026, 1, 2), date(2026, 1, 30))
-EARLY = (date(2026, 1, 5), date(2026, 1, 14))
+MONTHS = (date(2026, 9, 1), date(2026, 10, 27))
+EARLY = (date(2026, 9, 3), date(2026, 10, 8))
 """Submitted so early that everything that follows is overdue by the status time."""
-LAST_PAID = date(2026, 1, 30)
-"""Approved by then, a claim is in the last payment run before the status time."""
+EARLY_APPROVED = date(2026, 10, 15)
+LAST_PAID = date(2026, 10, 28)
+"""Approved by then, a claim is in the last payment run before the status time everywhere."""
+_TO_REPOST = date(2026, 10, 26)
+_MID_SEPTEMBER, _EARLY_OCTOBER = date(2026, 9, 20), date(2026, 10, 5)
+_LOOKED_BACK = date(2026, 10, 7), date(2026, 10, 23)
+"""So late that all exports reach back 35 days from then: so old may the approval of a posting be."""
+_RETRIES, _RETRY_S = 6, 900
+_TOO_MUCH = 900
 
 
 class Diary:
-    """Believable times for one entity."""
+    """Believable times for one entity, and the amount that the claim at hand is about."""
 
-    def __init__(self, rng: Dice, entity: Entity) -> None:
+    def __init__(self, rng: Dice, entity: Entity, payable: int) -> None:
         self.rng = rng
+        self.entity = entity
         self.calendar = entity.calendar
+        self.payable = payable
+
+    def ago(self, days: int) -> date:
+        """Return the n-th business day before the status time."""
+        return self.calendar.before(STATUS_TIME.date(), days)
 
     def office(self, day: date, opens: time = _MORNING, hours: int = 9) -> datetime:
         """Return some time on `day`, within `hours` of `opens`."""
@@ -75,16 +88,18 @@ class Diary:
         return self.office(self.calendar.after(instant.date()))
 
     def interface_run(self, instant: datetime) -> datetime:
-        """Return when the next evening run of the interface posts what is there at `instant`."""
+        """Return when the next run of the interface posts what is there at `instant`."""
         day = self.calendar.working_day(instant)
-        return self.calendar.at(day, _INTERFACE_RUNS, self.rng.randrange(_HOUR // 2))
+        if self.entity.overnight:
+            day = self.calendar.after(instant.date())
+        return self.calendar.at(day, self.entity.posts_at, self.rng.randrange(_HOUR // 2))
 
     def payment(self, posted: datetime) -> Payment:
         """Pay in the first payment run after `posted`; the bank books on the next business day."""
         day = posted.date()
         while True:
             day = self.calendar.after(day)
-            if day.weekday() in _RUN_WEEKDAYS:
+            if day.weekday() in self.entity.pays_on:
                 return self.pay_on(day)
 
     def pay_on(self, day: date) -> Payment:
@@ -97,7 +112,7 @@ Story = Callable[[Diary], Timeline]
 
 
 def _approved(
-    diary: Diary, span: tuple[date, date] = JANUARY, last: date = LAST_PAID
+    diary: Diary, span: tuple[date, date] = MONTHS, last: date = LAST_PAID
 ) -> tuple[Action, ...]:
     """Submit within `span` and approve in both steps in time, at the latest on `last`."""
     latest = diary.calendar.at(last, _LEAVE)
@@ -115,7 +130,7 @@ def _approved(
 
 def _posted_and_paid(diary: Diary, actions: tuple[Action, ...]) -> Timeline:
     posted = diary.interface_run(actions[-1].at)
-    return Timeline(actions, (Posting(posted),), payment=diary.payment(posted))
+    return Timeline(actions, (Posting(posted),), payments=(diary.payment(posted),))
 
 
 def ordinary(diary: Diary) -> Timeline:
@@ -131,12 +146,29 @@ def never_sent(diary: Diary) -> Timeline:
     return Timeline(_approved(diary))
 
 
+def send_failed(diary: Diary) -> Timeline:
+    """Approve; the middleware fails to deliver it, and nobody sends it again."""
+    actions = _approved(diary)
+    return Timeline(actions, sendings=(Sending(diary.interface_run(actions[-1].at), failed=True),))
+
+
+def no_document(diary: Diary) -> Timeline:
+    """Approve and deliver; the ERP makes no document of it."""
+    actions = _approved(diary)
+    return Timeline(actions, sendings=(Sending(diary.interface_run(actions[-1].at)),))
+
+
+def blocked_message(entity: Entity) -> str:
+    """Say what the ERP says of the cost centre that is closed there."""
+    return f"cost centre {entity.blocked} is blocked"
+
+
 def refused(diary: Diary) -> Timeline:
-    """Approve; the ERP refuses it on two evenings."""
+    """Approve; the ERP refuses it in two runs."""
     actions = _approved(diary)
     first = diary.interface_run(actions[-1].at)
     again = diary.interface_run(first)
-    tries = tuple(Refusal(at, BLOCKED_MESSAGE) for at in (first, again))
+    tries = tuple(Refusal(at, blocked_message(diary.entity)) for at in (first, again))
     return Timeline(actions, refusals=tries)
 
 
@@ -156,16 +188,26 @@ def _reversed(diary: Diary, posted: datetime) -> Posting:
 
 def never_in_a_run(diary: Diary) -> Timeline:
     """Post in time; no payment run ever takes it."""
-    actions = _approved(diary, EARLY, date(2026, 1, 19))
+    actions = _approved(diary, EARLY, EARLY_APPROVED)
     return Timeline(actions, (Posting(diary.interface_run(actions[-1].at)),))
 
 
 def returned(diary: Diary) -> Timeline:
     """Pay; the bank sends the money back two business days later."""
-    told = _posted_and_paid(diary, _approved(diary, EARLY, date(2026, 1, 19)))
-    paid = told.payment or diary.payment(told.postings[0].at)
-    back = diary.office(diary.calendar.after(paid.settled_at.date(), 2), _NOON, hours=3)
-    return Timeline(told.actions, told.postings, payment=paid._replace(returned_at=back))
+    told = _posted_and_paid(diary, _approved(diary, EARLY, EARLY_APPROVED))
+    return Timeline(told.actions, told.postings, payments=(_sent_back(diary, told.payments[0]),))
+
+
+def _sent_back(diary: Diary, paid: Payment) -> Payment:
+    day = diary.calendar.after(paid.settled_at.date(), 2)
+    return paid._replace(returned_at=diary.office(day, _NOON, hours=3))
+
+
+def paid_in_part(diary: Diary) -> Timeline:
+    """Post in full and pay four fifths of it."""
+    told = _posted_and_paid(diary, _approved(diary, EARLY, EARLY_APPROVED))
+    part = told.payments[0]._replace(amount=diary.payable - diary.payable // 5)
+    return Timeline(told.actions, told.postings, payments=(part,))
 
 
 # ------------------------------------------------------------------------- approval missing
@@ -176,16 +218,16 @@ def never_approved(diary: Diary) -> Timeline:
     submit = Action(diary.submission(*EARLY), Deed.SUBMIT)
     posted = diary.soon(diary.office(diary.calendar.after(submit.at.date())))
     actions = (submit, Action(diary.soon(submit.at), Deed.MANAGER))[: diary.rng.randint(1, 2)]
-    return Timeline(actions, (Posting(posted, by_hand=True),), payment=diary.payment(posted))
+    return Timeline(actions, (Posting(posted, by_hand=True),), payments=(diary.payment(posted),))
 
 
 def sent_back(diary: Diary) -> Timeline:
-    """Approve, send back before the interface runs, and post it all the same."""
+    """Approve, send back before the interface runs; somebody posts it by hand all the same."""
     actions = _approved(diary)
-    posted = diary.interface_run(actions[-1].at)
-    back = posted - timedelta(seconds=diary.rng.randint(900, 1800) + _HOUR // 2)
+    back = actions[-1].at + timedelta(seconds=diary.rng.randint(900, 1800))
+    posted = diary.office(diary.calendar.after(back.date()), hours=2)
     told = (*actions, Action(back, Deed.SEND_BACK))
-    return Timeline(told, (Posting(posted),), payment=diary.payment(posted))
+    return Timeline(told, (Posting(posted, by_hand=True),), payments=(diary.payment(posted),))
 
 
 def approved_late(diary: Diary) -> Timeline:
@@ -195,7 +237,7 @@ def approved_late(diary: Diary) -> Timeline:
     checked = Action(posted - timedelta(minutes=40), Deed.MANAGER)
     final = Action(diary.office(diary.calendar.after(posted.date())), Deed.FINAL)
     actions = (submit, checked, final)
-    return Timeline(actions, (Posting(posted, by_hand=True),), payment=diary.payment(final.at))
+    return Timeline(actions, (Posting(posted, by_hand=True),), payments=(diary.payment(final.at),))
 
 
 # ------------------------------------------------------------------------------------ stuck
@@ -208,38 +250,132 @@ def stuck(diary: Diary) -> Timeline:
     return Timeline(actions[: diary.rng.randint(1, 2)])
 
 
+def tried_again_and_again(diary: Diary) -> Timeline:
+    """Approve on the last day; the middleware fails to deliver it six times in one evening."""
+    actions = _waiting(diary, diary.ago(2))
+    final = Action(diary.office(diary.ago(1), hours=7), Deed.FINAL)
+    first = diary.calendar.at(diary.ago(1), time(18, 30))
+    tries = (first + timedelta(seconds=_RETRY_S * n) for n in range(_RETRIES))
+    return Timeline((*actions, final), sendings=tuple(Sending(at, failed=True) for at in tries))
+
+
+# ------------------------------------------------------------- posted without a source
+
+
+def posted_alone(diary: Diary) -> Timeline:
+    """Post something by the interface that no claim accounts for; nobody pays it."""
+    day = diary.rng.choice(diary.calendar.days(*_LOOKED_BACK))
+    return Timeline((), (Posting(diary.interface_run(diary.office(day))),))
+
+
+# -------------------------------------------------------------- not reported back
+
+
+def not_shown(diary: Diary) -> Timeline:
+    """Post and pay; the expense platform never hears of the posting."""
+    return _shown_as(diary, Shown.NOTHING)
+
+
+def shown_otherwise(diary: Diary) -> Timeline:
+    """Post and pay; the expense platform shows the number of another document."""
+    return _shown_as(diary, Shown.OTHER_NUMBER)
+
+
+def shown_as_failed(diary: Diary) -> Timeline:
+    """Post and pay; the expense platform shows the posting as failed."""
+    return _shown_as(diary, Shown.AS_FAILED)
+
+
+def _shown_as(diary: Diary, shown: Shown) -> Timeline:
+    told = ordinary(diary)
+    return replace(told, postings=(told.postings[0]._replace(shown=shown),))
+
+
+# -------------------------------------------------------------- wrong amounts, and twice
+
+
+def too_much(diary: Diary) -> Timeline:
+    """Post and pay 900 minor units more than was approved."""
+    return _posted_as(diary, diary.payable + _TOO_MUCH)
+
+
+def ten_times(diary: Diary) -> Timeline:
+    """Post and pay ten times what was approved: a decimal was lost on the way."""
+    return _posted_as(diary, 10 * diary.payable)
+
+
+def _posted_as(diary: Diary, amount: int) -> Timeline:
+    told = ordinary(diary)
+    posting, payment = told.postings[0], told.payments[0]
+    return replace(
+        told,
+        postings=(posting._replace(amount=amount),),
+        payments=(payment._replace(amount=amount),),
+    )
+
+
+def sent_again(diary: Diary) -> Timeline:
+    """Post, and post once more in the next run, from a message of its own; pay once."""
+    return _twice(diary, lambda first: Posting(diary.interface_run(first.at)))
+
+
+def replayed(diary: Diary) -> Timeline:
+    """Post, and post once more in the next run, from the same message; pay once."""
+    return _twice(diary, lambda first: Posting(diary.interface_run(first.at), replayed=True))
+
+
+def by_hand_as_well(diary: Diary) -> Timeline:
+    """Post, and enter it by hand on the next day as well; pay once."""
+    return _twice(
+        diary,
+        lambda first: Posting(diary.office(diary.calendar.after(first.at.date())), by_hand=True),
+    )
+
+
+def _twice(diary: Diary, again: Callable[[Posting], Posting]) -> Timeline:
+    told = ordinary(diary)
+    return replace(told, postings=(told.postings[0], again(told.postings[0])))
+
+
+def reversed_too_late(diary: Diary) -> Timeline:
+    """Post twice in September, and reverse the second posting in October only."""
+    told = _posted_and_paid(diary, _approved(diary, (EARLY[0], date(2026, 9, 16)), _MID_SEPTEMBER))
+    again = Posting(diary.interface_run(told.postings[0].at), diary.office(_EARLY_OCTOBER))
+    return replace(told, postings=(told.postings[0], again))
+
+
 # --------------------------------------------------------------- innocent, though they look
 
 
 def approved_last_evening(diary: Diary) -> Timeline:
     """Approve after the cut-off of the last day: no interface run since."""
-    actions = _waiting(diary, date(2026, 2, 2))
-    return Timeline((*actions, Action(diary.evening(date(2026, 2, 4)), Deed.FINAL)))
+    actions = _waiting(diary, diary.ago(3))
+    return Timeline((*actions, Action(diary.evening(diary.ago(1)), Deed.FINAL)))
 
 
 def posting_due_today(diary: Diary) -> Timeline:
     """Approve on the last day; the posting is due on the very day of the status time."""
-    actions = _waiting(diary, date(2026, 2, 2))
-    return Timeline((*actions, Action(diary.office(date(2026, 2, 4)), Deed.FINAL)))
+    actions = _waiting(diary, diary.ago(3))
+    return Timeline((*actions, Action(diary.office(diary.ago(1)), Deed.FINAL)))
 
 
 def next_payment_run(diary: Diary) -> Timeline:
     """Approve and post after the last payment run before the status time."""
-    actions = _waiting(diary, date(2026, 1, 30))
-    actions = (*actions, Action(diary.office(date(2026, 2, 3)), Deed.FINAL))
+    actions = _waiting(diary, diary.ago(4))
+    actions = (*actions, Action(diary.office(diary.ago(2)), Deed.FINAL))
     return Timeline(actions, (Posting(diary.interface_run(actions[-1].at)),))
 
 
 def payment_due_today(diary: Diary) -> Timeline:
     """Approve ten business days before the status time; posted and not paid yet."""
-    actions = _waiting(diary, date(2026, 1, 20))
-    actions = (*actions, Action(diary.office(date(2026, 1, 22)), Deed.FINAL))
+    actions = _waiting(diary, diary.ago(12))
+    actions = (*actions, Action(diary.office(diary.ago(10)), Deed.FINAL))
     return Timeline(actions, (Posting(diary.interface_run(actions[-1].at)),))
 
 
 def waiting(diary: Diary) -> Timeline:
     """Submit so late that the approver still has time."""
-    return Timeline(_waiting(diary, diary.rng.choice([date(2026, 2, 2), date(2026, 2, 3)])))
+    return Timeline(_waiting(diary, diary.ago(diary.rng.randint(2, 3))))
 
 
 def _waiting(diary: Diary, day: date) -> tuple[Action, ...]:
@@ -267,17 +403,56 @@ def rejected_and_resubmitted(diary: Diary) -> Timeline:
 
 def withdrawn(diary: Diary) -> Timeline:
     """Submit and recall."""
-    submit = Action(diary.submission(*JANUARY), Deed.SUBMIT)
+    submit = Action(diary.submission(*MONTHS), Deed.SUBMIT)
     return Timeline((submit, Action(diary.soon(submit.at), Deed.RECALL)))
 
 
 def reversed_and_reposted(diary: Diary) -> Timeline:
     """Post, reverse on the next morning, post again on that afternoon, pay."""
-    actions = _approved(diary, last=date(2026, 1, 29))
+    actions = _approved(diary, last=_TO_REPOST)
     first = _reversed(diary, diary.interface_run(actions[-1].at))
     day = diary.calendar.after(first.at.date())
     second = Posting(diary.office(day, time(13), hours=4), by_hand=True)
-    return Timeline(actions, (first, second), payment=diary.payment(second.at))
+    return Timeline(actions, (first, second), payments=(diary.payment(second.at),))
+
+
+def returned_and_paid_again(diary: Diary) -> Timeline:
+    """Pay, get the money back, and pay again in an extra run on the day after."""
+    first = returned(diary)
+    back = first.payments[0].returned_at or first.payments[0].settled_at
+    again = diary.pay_on(diary.calendar.after(back.date()))
+    return replace(first, payments=(*first.payments, again))
+
+
+def offset_by_advance(diary: Diary) -> Timeline:
+    """Post a claim that an advance covers wholly: nothing is left to be paid."""
+    actions = _approved(diary)
+    return Timeline(actions, (Posting(diary.interface_run(actions[-1].at)),))
+
+
+def split(diary: Diary) -> Timeline:
+    """Post in two documents, as declared parts of one claim, and pay them together."""
+    told = ordinary(diary)
+    half = diary.payable // 2
+    first = told.postings[0]._replace(amount=half, allocation="1/2")
+    second = first._replace(amount=diary.payable - half, allocation="2/2")
+    return replace(told, postings=(first, second))
+
+
+def delivered_later(diary: Diary) -> Timeline:
+    """Fail to deliver it twice, deliver it then, post and pay in time."""
+    told = ordinary(diary)
+    posted = told.postings[0].at
+    tries = (posted - timedelta(seconds=_RETRY_S * n) for n in (2, 1))
+    return replace(told, sendings=tuple(Sending(at, failed=True) for at in tries))
+
+
+def shown_last_minute(diary: Diary) -> Timeline:
+    """Post and pay; the platform shows the posting minutes before it must."""
+    told = ordinary(diary)
+    due = diary.calendar.due(told.postings[0].at, 1)
+    shown_at = due - timedelta(seconds=diary.rng.randint(1, 240))
+    return replace(told, postings=(told.postings[0]._replace(shown_at=shown_at),))
 
 
 def nothing_payable(diary: Diary) -> Timeline:
@@ -287,7 +462,7 @@ def nothing_payable(diary: Diary) -> Timeline:
 
 def approved_last_minute(diary: Diary) -> Timeline:
     """Approve minutes before the approver's time is over."""
-    submit, checked, _ = _approved(diary, EARLY, date(2026, 1, 19))
+    submit, checked, _ = _approved(diary, EARLY, EARLY_APPROVED)
     due = diary.calendar.due(submit.at, APPROVAL_DAYS)
     final = Action(due - timedelta(seconds=diary.rng.randint(1, 240)), Deed.FINAL)
     return _posted_and_paid(diary, (submit, checked, final))
@@ -295,19 +470,19 @@ def approved_last_minute(diary: Diary) -> Timeline:
 
 def posted_last_minute(diary: Diary) -> Timeline:
     """Approve just before the cut-off, post just before the deadline."""
-    actions = _approved(diary, EARLY, date(2026, 1, 19))
+    actions = _approved(diary, EARLY, EARLY_APPROVED)
     day = diary.calendar.working_day(actions[-1].at)
     final = diary.calendar.at(day, time(17, 50), diary.rng.randrange(600))
     due = diary.calendar.due(final, POSTING_DAYS)
     posted = due - timedelta(seconds=diary.rng.randint(1, 240))
     told = (*actions[:-1], Action(final, Deed.FINAL))
-    return Timeline(told, (Posting(posted),), payment=diary.payment(posted))
+    return Timeline(told, (Posting(posted),), payments=(diary.payment(posted),))
 
 
 def paid_last_day(diary: Diary) -> Timeline:
     """Pay in an extra run, booked on the last day."""
-    actions = _approved(diary, EARLY, date(2026, 1, 19))
+    actions = _approved(diary, EARLY, EARLY_APPROVED)
     posted = Posting(diary.interface_run(actions[-1].at))
     basis = diary.calendar.basis_day(actions[-1].at)
     paid = diary.pay_on(diary.calendar.after(basis, PAYMENT_DAYS - 1))
-    return Timeline(actions, (posted,), payment=paid)
+    return Timeline(actions, (posted,), payments=(paid,))

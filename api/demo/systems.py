@@ -1,44 +1,76 @@
-"""The company as its four systems show it in files."""
+"""The company as its five systems show it: four in files, the middleware in a tenant's data."""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from api.demo import bank, erp, expense, hr
-from api.demo.company import Company
+from api.demo import bank, erp, expense, hr, middleware
+from api.demo.company import ENTITIES, Company
+
+MIDDLEWARE = "middleware/logs.json"
 
 
 @dataclass(frozen=True)
 class Exports:
-    """All files by their path, the records in each stream, and what no claim accounts for."""
+    """All files by their path, the records in each stream, and what is behind them."""
 
     files: Mapping[str, bytes]
     records: Mapping[str, int]
-    housekeeping: int
+    books: erp.Books
+    bookings: Sequence[bank.Booking]
+
+    @property
+    def housekeeping(self) -> int:
+        """How many bank entries belong to no claim."""
+        return sum(map(bank.is_housekeeping, self.bookings))
+
+    @property
+    def runs(self) -> int:
+        """How many payment runs the bank booked in one sum."""
+        return sum(map(bank.is_run, self.bookings))
+
+    @property
+    def lost(self) -> list[bank.Booking]:
+        """The bank entries that the statements count and do not hold."""
+        return [booking for booking in self.bookings if booking.is_lost]
 
 
 def export(company: Company) -> Exports:
     """Show what happened as each system would: nothing in here says what is wrong."""
-    books = erp.book(company)
+    books, messages = erp.book(company), erp.Messages(company)
     workers, changes = hr.workers(company), expense.records(company)
-    documents, messages = erp.documents(books), erp.messages(company)
+    shown = expense.confirmations(company, books)
+    items = expense.list_items(company.cost_centres)
+    documents, states = erp.documents(books, messages), messages.rows()
+    centres = erp.cost_centres(company.cost_centres)
+    logs = middleware.logs(company)
     bookings = bank.bookings(company, books)
     files = {
         "hr/workers.csv": _csv(hr.COLUMNS, workers, ","),
         "erp/bkpf.csv": _csv(erp.DOCUMENT_COLUMNS, documents, ";"),
-        "erp/interface.csv": _csv(erp.MESSAGE_COLUMNS, messages, ";"),
+        "erp/interface.csv": _csv(erp.MESSAGE_COLUMNS, states, ";"),
+        "erp/csks.csv": _csv(erp.COST_CENTRE_COLUMNS, centres, ";"),
+        "expense/confirmations.json": expense.document("confirmations", shown),
+        "expense/cost-centres.json": expense.document("items", items),
+        MIDDLEWARE: middleware.document(logs),
         **{f"expense/{name}": text for name, text in expense.files(changes).items()},
         **{f"bank/{name}": text for name, text in bank.statements(bookings).items()},
     }
     records = {
         "hr/workers": len(workers),
         "expense/reports": len(changes),
+        "expense/confirmations": len(shown),
+        "expense/cost_centres": len(items),
         "erp/documents": len(documents),
-        "erp/interface": len(messages),
-        "bank/statements": len(bookings),
+        "erp/interface": len(states),
+        "erp/cost_centres": len(centres),
+        "middleware/messages": len(logs),
     }
-    return Exports(files, records, sum(map(bank.is_housekeeping, bookings)))
+    for entity in ENTITIES:
+        own = [b for b in bookings if b.entity is entity and not b.is_lost]
+        records[f"bank/{entity.code.lower()}"] = len(own)
+    return Exports(files, records, books, bookings)
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, str]], delimiter: str) -> bytes:

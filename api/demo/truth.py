@@ -7,43 +7,45 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from api.demo.company import STATUS_TIME, Claim, Company, Deed, Posting, Timeline
-from api.demo.plan import BY_KIND, CONTROLS, ORDINARY, ZERO_PAYABLE
-from api.demo.stories import BLOCKED_MESSAGE
+from api.demo import master_data, middleware
+from api.demo.bank import LOST_DAYS
+from api.demo.company import STATUS_TIME, Claim, Company, Deed, Posting, Shown, Timeline
+from api.demo.plan import BY_KIND, DEFECTS, NOT_PAID, ORDINARY, STALE, ZERO_PAYABLE
+from api.demo.stories import blocked_message
 from api.demo.systems import Exports
 
-FORMAT = "tieout-demo-truth/1"
+FORMAT = "tieout-demo-truth/2"
 """Raised whenever other files come of the same seed: an older folder is then made anew."""
 
 
 @dataclass(frozen=True)
 class Fate:
-    """What is true of one claim.
+    """What is true of one claim, or of one cost centre.
 
-    `control` is the one control that must report it, with `reason`; all in `silent` must not.
-    `pending` are the controls that find an innocent claim inside its deadline; it is left open of
-    the claims that another control owns. Amounts are in minor units.
+    `control` is the one control that must report it, as `item` and with `reason`; all others must
+    not. `pending` are the controls that find it inside its deadline; it is left open of the claims
+    that another control owns. `documents` are its numbers in the ledger. Amounts are in minor units.
     """
 
     label: str
     kind: str
     entity: str
-    currency: str
-    claimed_minor: int
-    payable_minor: int
     control: str | None
     reason: str | None
-    silent: tuple[str, ...]
-    pending: tuple[str, ...]
+    item: str
+    pending: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+    currency: str | None = None
+    claimed_minor: int = 0
+    payable_minor: int = 0
     message: str = ""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a control must find: how many claims, worth what per currency, for which reasons."""
+    """What a control must find: how many items, and for which reasons."""
 
     exceptions: int
-    amount_minor: Mapping[str, int]
     reasons: Mapping[str, int]
     pending: int
 
@@ -57,11 +59,26 @@ class StepCount:
 
 
 @dataclass(frozen=True)
-class Truth:
-    """The truth file: every claim by its report id, and the totals.
+class Lost:
+    """What the bank counted and did not deliver: the claims whose payments nobody can see.
 
-    `transactions` counts cases end to end: one per claim; beside them every bank entry of no claim
-    and every worker stands alone.
+    `control` can say nothing of them: neither that they are paid nor that they are not.
+    """
+
+    control: str
+    entity: str
+    days: tuple[str, str]
+    records: int
+    claims: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The truth file: every claim by its report id, every cost centre by its code, and the totals.
+
+    `transactions` counts cases end to end: one per claim and cost centre; beside them every bank
+    entry of no claim, every payment run booked in one sum, every worker and every message that names no
+    claim stands alone.
     """
 
     format: str
@@ -73,57 +90,101 @@ class Truth:
     steps: Mapping[str, StepCount]
     controls: Mapping[str, Expected]
     labels: Mapping[str, int]
+    lost: Lost
     claims: Mapping[str, Fate]
+    cost_centres: Mapping[str, Fate]
+
+    def fates(self) -> Iterator[Fate]:
+        """Iterate over all that a control may speak of."""
+        yield from self.claims.values()
+        yield from self.cost_centres.values()
+
+
+CONTROLS = (*dict.fromkeys(plot.control for plot in DEFECTS if plot.control), STALE)
 
 
 def tell(company: Company, exports: Exports, seed: int) -> Truth:
     """Tell the truth about `company`."""
-    claims = {claim.report_id: _fate(claim) for claim in company.claims}
-    others = {"bank_entries": exports.housekeeping, "workers": len(company.workers)}
-    events = Counter(kind for claim in company.claims for kind in _events(claim))
-    events["bank_entry.booked"] = exports.housekeeping
-    events["employee.changed"] = len(company.workers)
+    claims = {claim.report_id: _fate(claim, exports) for claim in company.claims}
+    centres = {
+        centre.code: Fate(
+            label=STALE if reason else "master_data",
+            kind=centre.kind,
+            entity=centre.entity.code,
+            control=STALE if reason else None,
+            reason=reason,
+            item=centre.code,
+            pending=(STALE,) if fate and fate.pending else (),
+        )
+        for centre in company.cost_centres
+        for fate in [master_data.BY_KIND.get(centre.kind)]
+        for reason in [fate.reason if fate else None]
+    }
+    fates = [*claims.values(), *centres.values()]
+    transactions = {
+        "claims": len(claims),
+        "cost_centres": len(centres),
+        "bank_entries": exports.housekeeping,
+        "payment_runs": exports.runs,
+        "workers": len(company.workers),
+        "keyless_messages": sum(log.report_id is None for log in middleware.logs(company)),
+    }
     return Truth(
         format=FORMAT,
         seed=seed,
         status_time=STATUS_TIME.isoformat(),
         records=exports.records,
-        transactions={"claims": len(claims), **others, "all": len(claims) + sum(others.values())},
-        events=dict(sorted(events.items())),
+        transactions=transactions | {"all": sum(transactions.values())},
+        events=_counted(company, exports),
         steps=_steps(company),
-        controls={control: _expected(control, claims) for control in CONTROLS},
-        labels=dict(sorted(Counter(fate.label for fate in claims.values()).items())),
+        controls={control: _expected(control, fates) for control in CONTROLS},
+        labels=dict(sorted(Counter(fate.label for fate in fates).items())),
+        lost=_lost(company, exports),
         claims=claims,
+        cost_centres=centres,
     )
 
 
-def _fate(claim: Claim) -> Fate:
+def _fate(claim: Claim, exports: Exports) -> Fate:
     plot = BY_KIND.get((claim.label, claim.kind), ORDINARY)
+    numbers = tuple(
+        exports.books[claim.report_id, index, False].number
+        for index in range(len(claim.timeline.postings))
+    )
     return Fate(
         label=claim.label,
         kind=claim.kind,
         entity=claim.entity.code,
-        currency=claim.entity.currency,
-        claimed_minor=claim.claimed,
-        payable_minor=claim.payable,
         control=plot.control,
         reason=plot.reason,
-        silent=tuple(control for control in CONTROLS if control != plot.control),
+        item=claim.report_id if plot.posting is None else numbers[plot.posting],
         pending=plot.pending,
-        message=BLOCKED_MESSAGE if claim.timeline.refusals else "",
+        documents=numbers,
+        currency=claim.account.currency,
+        claimed_minor=claim.claimed,
+        payable_minor=claim.payable,
+        message=blocked_message(claim.entity) if claim.timeline.refusals else "",
     )
 
 
-def _expected(control: str, claims: Mapping[str, Fate]) -> Expected:
-    found = [fate for fate in claims.values() if fate.control == control]
-    amounts: Counter[str] = Counter()
-    for fate in found:
-        amounts[fate.currency] += fate.payable_minor
+def _expected(control: str, fates: list[Fate]) -> Expected:
+    found = [fate for fate in fates if fate.control == control]
     return Expected(
         exceptions=len(found),
-        amount_minor=dict(sorted(amounts.items())),
         reasons=dict(sorted(Counter(str(fate.reason) for fate in found).items())),
-        pending=sum(1 for fate in claims.values() if control in fate.pending),
+        pending=sum(1 for fate in fates if control in fate.pending),
+    )
+
+
+def _lost(company: Company, exports: Exports) -> Lost:
+    gone = {value for b in exports.lost for name, value in b.refs if name == "EndToEndId"}
+    first, last = LOST_DAYS
+    return Lost(
+        control=NOT_PAID,
+        entity=exports.lost[0].entity.code,
+        days=(first.isoformat(), last.isoformat()),
+        records=len(exports.lost),
+        claims=tuple(c.report_id for c in company.claims if c.report_id in gone),
     )
 
 
@@ -138,40 +199,60 @@ _ACTION_EVENTS = {
 }
 
 
+def _counted(company: Company, exports: Exports) -> dict[str, int]:
+    """Count the facts that the systems' records state, by event type."""
+    events = Counter(kind for claim in company.claims for kind in _events(claim))
+    events["bank_entry.booked"] = exports.housekeeping
+    events["employee.changed"] = len(company.workers)
+    events["cost_center.changed"] = sum(len(c.owned) for c in company.cost_centres)
+    events["cost_center.replicated"] = sum(len(c.held) for c in company.cost_centres)
+    for log in middleware.logs(company):
+        events["message.delivered" if log.status == "COMPLETED" else "message.failed"] += 1
+    events["payment_run.booked"] = exports.runs
+    events["payment.settled"] -= len(exports.lost)
+    return dict(sorted(events.items()))
+
+
 def _events(claim: Claim) -> Iterator[str]:
-    """Name the facts that the systems' records of a claim state."""
+    """Name the facts that the files say of a claim."""
     told = claim.timeline
     for action in told.actions:
         yield _ACTION_EVENTS[action.deed]
         if action.deed is Deed.FINAL and claim.payable == 0:
             yield "expense_report.nothing_payable"
+        if action.deed is Deed.FINAL and claim.advanced:
+            yield "expense_report.offset_by_advance"
     for posting in told.postings:
-        yield from _posting_events(posting)
+        yield from _posting_events(posting, is_claim=claim.is_claim)
     for _ in told.refusals:
         yield from ("idoc.received", "journal.refused")
-    if told.payment:
-        yield from ("payment.instructed", "payment.settled")
-        yield from ["payment.returned"] * (told.payment.returned_at is not None)
+    for payment in told.payments:
+        yield "payment.instructed"
+        yield from ["payment.settled"] * (not claim.entity.books_runs)
+        yield from ["payment.returned"] * (payment.returned_at is not None)
 
 
-def _posting_events(posting: Posting) -> Iterator[str]:
+def _posting_events(posting: Posting, *, is_claim: bool) -> Iterator[str]:
     yield "journal.posted"
     if posting.reversed_at:
         yield "journal.reversed"
-    if not posting.by_hand:
+    if is_claim and not posting.by_hand and not posting.replayed:
         yield from ("idoc.received", "idoc.posted")
+    if is_claim and posting.shown is not Shown.NOTHING:
+        yield "expense_report.posting_confirmed"
 
 
 def _steps(company: Company) -> dict[str, StepCount]:
-    """Count the steps of the flow that are done at the status time."""
-    told = [claim.timeline for claim in company.claims]
+    """Count the steps of the flow that are done at the status time, as far as people see them."""
+    told = [claim.timeline for claim in company.claims if claim.is_claim]
     needless = sum(1 for claim in company.claims if claim.label == ZERO_PAYABLE)
+    covered = sum(1 for claim in company.claims if claim.advanced)
     last = [timeline.actions[-1].deed for timeline in told]
     return {
         "submitted": StepCount(sum(deed not in {Deed.RECALL, Deed.SEND_BACK} for deed in last), 0),
         "approved": StepCount(sum(deed is Deed.FINAL for deed in last), 0),
         "posted": StepCount(sum(map(_is_posted, told)), needless),
-        "paid": StepCount(sum(map(_is_paid, told)), needless),
+        "paid": StepCount(sum(map(_is_paid, told)), needless + covered),
     }
 
 
@@ -180,4 +261,4 @@ def _is_posted(told: Timeline) -> bool:
 
 
 def _is_paid(told: Timeline) -> bool:
-    return told.payment is not None and told.payment.returned_at is None
+    return any(payment.returned_at is None for payment in told.payments)

@@ -323,11 +323,15 @@ class _Rule:
 class CompiledMapping:
     """A mapping, ready to be applied; pickled, it is compiled again where it is unpickled.
 
-    `version` identifies its content. `event_types` are all that it can produce.
+    `version` identifies its content. `event_types` are all that it can produce. With `entity` a record
+    of another one cannot be mapped.
     """
 
-    def __init__(self, mapping: Mapping, namespace: str, earliest: date) -> None:
-        self._given = mapping, namespace, earliest
+    def __init__(
+        self, mapping: Mapping, namespace: str, earliest: date, entity: str | None = None
+    ) -> None:
+        self._given = mapping, namespace, earliest, entity
+        self._entity = entity
         self._key_of = compile_expr(mapping.key, frozenset(mapping.nulls))
         self._key_expr = mapping.key
         self._rules = [_Rule(mapping, rule, namespace, earliest) for rule in mapping.events]
@@ -335,7 +339,7 @@ class CompiledMapping:
         self.event_types = event_types(mapping)
 
     @override
-    def __reduce__(self) -> tuple[type["CompiledMapping"], tuple[Mapping, str, date]]:
+    def __reduce__(self) -> tuple[type["CompiledMapping"], tuple[Mapping, str, date, str | None]]:
         return CompiledMapping, self._given
 
     def apply(self, record: Record, latest: datetime) -> list[Event]:
@@ -359,6 +363,12 @@ class CompiledMapping:
         for rule in self._rules:
             event = rule.apply(record, body, known, latest)
             if event is not None:
+                if self._entity is not None and event.entity != self._entity:
+                    raise NotMapped(
+                        "OTHER_ENTITY",
+                        f"The record is of the entity {shown(event.entity or '')}, and its stream is declared "
+                        f"to hold {self._entity} alone; correct the `entity` of the stream, or its files.",
+                    )
                 events.append(event)
         return events
 

@@ -163,6 +163,11 @@ def check(tree: Tree, known: Known) -> tuple[list[Problem], dict[tuple[str, str]
         if entity.calendar not in parts.names("calendars")
     ]
     problems += [
+        parts.unknown((*loc, "entity"), "entity", entity, parts.names("entities"))
+        for loc, _, stream in parts.streams
+        if isinstance(entity := stream.get("entity"), str) and entity not in parts.names("entities")
+    ]
+    problems += [
         parts.tree.problem((*loc, *place), what, remedy)
         for loc, destination in parts.alerts.items()
         for place, what, remedy in wrong(destination, known.folder)

@@ -132,8 +132,12 @@ class Stream(Definition):
     `read` holds the options of the source's connector. `namespace` is the immutable id that enters
     the identity of every event; by default `<source>/<stream>`. Two streams with one namespace give
     the same events.
+
+    `entity` says that it holds records of that entity alone, such as one company's bank statements:
+    what it lacks says nothing about another entity. A record of another one is quarantined.
     """
 
+    entity: str | None = Field(None, description="The one entity whose records it holds")
     read: dict[str, Any] = {}
     mapping: Annotated[
         Annotated[Mapping, Tag("section")] | Annotated[str, Tag("text")],

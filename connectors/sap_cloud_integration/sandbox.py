@@ -407,12 +407,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Sandbox:
-    """Serves a tenant on a free port of the loopback interface while it is entered."""
+    """Serves a tenant on the loopback interface while it is entered; port 0 is any free one."""
 
-    def __init__(self, tenant: Tenant) -> None:
+    def __init__(self, tenant: Tenant, port: int = 0) -> None:
         self.tenant = tenant
         handler = type("Handler", (_Handler,), {"tenant": tenant})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
         root = f"http://127.0.0.1:{self._server.server_port}"
         self.base_url, self.token_url = f"{root}/api/v1", f"{root}/oauth/token"

@@ -30,7 +30,9 @@ subject AS (  -- the case that an exception is about, by its anchor or another d
            e.difference_minor, e.amount_minor, e.currency, e.subject, a.anchor
     FROM run r JOIN read.exception e ON e.run = r.run
     JOIN read.documents($3) d ON d.document_id = e.subject
-    JOIN s a ON a.component = d.component AND (a.anchors = 1 OR a.anchor = d.document)),
+    JOIN s a ON a.component = d.component AND (a.anchors = 1 OR a.anchor = d.document)
+    -- one of both is reversed by T: an earlier period was overstated, and nothing is now
+    WHERE NOT (r.duplicates AND e.reason = 'REVERSED_IN_LATER_PERIOD')),
 claim AS (  -- what each control reports of an item; `at_from`: of the money that the hop begins with
     SELECT i.hop, i.anchor, e.control, e.owner, e.late, e.step = i.from_step AS at_from,
            (CASE WHEN bool_or(e.duplicates) THEN sum(e.difference_minor) ELSE min(e.difference_minor) END)::bigint

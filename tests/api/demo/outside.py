@@ -1,7 +1,7 @@
 """The truth once more, from the written files and the controls' wording alone.
 
 Nothing of the generator is used here: each report's story is put together from what the systems
-show, and judged by a plain reading of the four controls.
+show, and judged by a plain reading of the nine controls.
 """
 
 import csv
@@ -18,10 +18,26 @@ import yaml
 from lxml import etree
 from typing_extensions import override
 
-T = datetime.fromisoformat("2026-02-05T08:00:00+01:00")
+T = datetime.fromisoformat("2026-11-05T08:00:00+01:00")
 UNDOES = {"SENDBACK", "REJECT", "RECALL", "RESUBMIT"}
 UNSENDS = {"SENDBACK", "RECALL", "REJECT"}
 CAMT = {"c": "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"}
+DECIMALS = {"EUR": 2, "JPY": 0, "KWD": 3, "USD": 2}
+WEEKENDS = {"DE10": {5, 6}, "JP10": {5, 6}, "KW10": {4, 5}}
+
+
+@dataclass
+class Posted:
+    """A document in the ledger."""
+
+    number: str
+    entity: str
+    at: datetime
+    amount: Decimal
+    by_interface: bool
+    message: str
+    allocation: str
+    reversed_at: datetime | None = None
 
 
 @dataclass
@@ -33,18 +49,20 @@ class Paid:
 
 @dataclass
 class Case:
-    """What the four systems show of one report."""
+    """What the five systems show of one report."""
 
     report_id: str
     entity: str = ""
     currency: str = ""
     payable: Decimal = Decimal(0)
+    advanced: Decimal = Decimal(0)
+    project: str = ""
     actions: list[tuple[datetime, str]] = field(default_factory=list)
-    posted: dict[str, datetime] = field(default_factory=dict)
-    reversed: set[str] = field(default_factory=set)
-    posted_amounts: list[Decimal] = field(default_factory=list)
+    posted: dict[str, Posted] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
+    sent: list[tuple[datetime, str]] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    shown: list[tuple[datetime, str, str]] = field(default_factory=list)
     instructed: list[str] = field(default_factory=list)
     paid: dict[str, Paid] = field(default_factory=dict)
     instants: list[datetime] = field(default_factory=list)
@@ -64,8 +82,8 @@ class Case:
         return final
 
     @property
-    def is_posted(self) -> bool:
-        return bool(set(self.posted) - self.reversed)
+    def standing(self) -> list[Posted]:
+        return [p for p in self.posted.values() if p.reversed_at is None]
 
     @property
     def net_paid(self) -> Decimal:
@@ -79,7 +97,7 @@ def rows(path: Path, delimiter: str) -> list[dict[str, str]]:
 
 def changes(folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for path in sorted((folder / "expense").glob("*.json")):
+    for path in sorted((folder / "expense").glob("reports-*.json")):
         found += json.loads(path.read_text("utf-8"))["events"]
     return found
 
@@ -98,6 +116,12 @@ def read(folder: Path) -> dict[str, Case]:
 
 
 class _Cases(defaultdict[str, Case]):
+    """Cases by report id; and who is paid how much in each payment run, as the ledger says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: dict[str, list[tuple[Case, str, Decimal]]] = defaultdict(list)
+
     @override
     def __missing__(self, report_id: str) -> Case:
         self[report_id] = Case(report_id)
@@ -111,50 +135,94 @@ def _read_expense(folder: Path, cases: _Cases) -> None:
         case.entity = report["companyCode"]
         case.currency = report["amountDueEmployee"]["currencyCode"]
         case.payable = Decimal(report["amountDueEmployee"]["value"])
+        case.advanced = Decimal(report["offsetByCashAdvance"]["value"])
+        case.project = report["project"]
         case.actions.append((at, record["facts"]["stepCode"]))
         case.instants.append(at)
     for case in cases.values():
         case.actions.sort()
+    for record in document(folder, "confirmations"):
+        case, at = cases[record["reportId"]], datetime.fromisoformat(record["confirmedAt"])
+        told = (at, record["documentNumber"], record["overallPostingStatusCode"])
+        case.shown.append(told)
+        case.instants.append(at)
+    for log in json.loads((folder / "middleware/logs.json").read_text("utf-8")):
+        if log["report_id"]:
+            ended = datetime.fromisoformat(log["ended_at"])
+            cases[log["report_id"]].sent.append((ended, log["status"]))
 
 
-def _berlin(day: str, clock: str) -> datetime:
-    return datetime.strptime(day + clock, "%Y%m%d%H%M%S").replace(tzinfo=ZoneInfo("Europe/Berlin"))
+def document(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The records of one of the platform's other files."""
+    path = {"confirmations": "confirmations.json", "items": "cost-centres.json"}[name]
+    whole = json.loads((folder / "expense" / path).read_text("utf-8"))
+    assert whole["count"] == len(whole[name])
+    found: list[dict[str, Any]] = whole[name]
+    return found
+
+
+def berlin(day: str, clock: str) -> datetime:
+    """A time of the server, which stands still in the first of two hours that bear one name."""
+    local = datetime.fromisoformat(f"{day}T{clock}")
+    return local.replace(tzinfo=ZoneInfo("Europe/Berlin"), fold=1)
 
 
 def _read_erp(folder: Path, cases: _Cases) -> None:
     for row in rows(folder / "erp/bkpf.csv", ";"):
-        case, at = cases[row["XBLNR"]], _berlin(row["CPUDT"], row["CPUTM"])
-        case.instants.append(at)
         name = f"{row['BUKRS']}/{row['GJAHR']}/{row['BELNR']}"
+        case, at = cases[row["BKTXT"] or name], berlin(row["CPUDT"], row["CPUTM"])
+        case.instants.append(at)
+        amount = Decimal(row["WRBTR"].replace(",", "."))
         if row["BLART"] == "KZ":
-            case.instructed.append(f"{row['BUKRS']}-{row['BELNR']}-{row['GJAHR']}")
+            number = f"{row['BUKRS']}-{row['BELNR']}-{row['GJAHR']}"
+            case.instructed.append(number)
+            run = f"{row['BUKRS']}-{row['LAUFD']}-{row['LAUFI']}"
+            cases.runs[run].append((case, number, amount))
         elif row["SHKZG"] == "S":
-            case.reversed.add(f"{row['BUKRS']}/{row['STJAH']}/{row['STBLG']}")
+            case.posted[f"{row['BUKRS']}/{row['STJAH']}/{row['STBLG']}"].reversed_at = at
         else:
-            case.posted[name] = at
-            case.posted_amounts.append(Decimal(row["WRBTR"].replace(",", ".")))
+            case.posted[name] = Posted(
+                row["BELNR"],
+                row["BUKRS"],
+                at,
+                amount,
+                row["GRPID"] == "EXPENSES",
+                row["XREF1_HD"],
+                row["ZUONR"],
+            )
     for row in rows(folder / "erp/interface.csv", ";"):
         case = cases[row["ARCKEY"]]
-        case.instants.append(_berlin(row["LOGDAT"], row["LOGTIM"]))
+        case.instants.append(berlin(row["LOGDAT"], row["LOGTIM"]))
         case.messages.append(row["DOCNUM"])
         if row["STATUS"] == "51":
             case.refusals.append(row["STATXT"])
 
 
 def _read_bank(folder: Path, cases: _Cases) -> None:
+    returns = {}
     for statement in statements(folder):
         for entry in statement.iterfind("c:Ntry", CAMT):
+            at = datetime.fromisoformat(text(entry, "c:BookgDt/c:DtTm"))
+            run = entry.findtext("c:NtryDtls/c:Btch/c:PmtInfId", None, CAMT)
+            if run:
+                assert int(text(entry, "c:NtryDtls/c:Btch/c:NbOfTxs")) == len(cases.runs[run])
+                assert Decimal(text(entry, "c:Amt")) == sum(a for *_, a in cases.runs[run])
+                for case, number, amount in cases.runs[run]:
+                    case.paid[number] = Paid(amount, at)
+                continue
             report_id = text(entry, "c:NtryDtls/c:TxDtls/c:Refs/c:EndToEndId")
             if report_id == "NOTPROVIDED":
                 continue
-            case, at = cases[report_id], datetime.fromisoformat(text(entry, "c:BookgDt/c:DtTm"))
+            case = cases[report_id]
             case.instants.append(at)
             number = text(entry, "c:NtryDtls/c:TxDtls/c:Refs/c:InstrId")
             reason = entry.findtext("c:NtryDtls/c:TxDtls/c:RtrInf/c:Rsn/c:Cd", None, CAMT)
             if reason:
-                case.paid[number].returned_reason = reason
+                returns[report_id, number] = reason
             else:
                 case.paid[number] = Paid(Decimal(text(entry, "c:Amt")), at)
+    for (report_id, number), reason in returns.items():
+        cases[report_id].paid[number].returned_reason = reason
 
 
 def text(element: etree._Element, path: str) -> str:
@@ -163,42 +231,63 @@ def text(element: etree._Element, path: str) -> str:
     return found
 
 
+def lost(folder: Path) -> dict[tuple[str, str], int]:
+    """How many entries fewer than it counts each statement holds, by entity and day, where it does."""
+    short: dict[tuple[str, str], int] = {}
+    for statement in statements(folder):
+        stated = int(text(statement, "c:TxsSummry/c:TtlNtries/c:NbOfNtries"))
+        missing = stated - len(statement.findall("c:Ntry", CAMT))
+        if missing:
+            entity = text(statement, "c:Acct/c:Ownr/c:Id/c:OrgId/c:Othr/c:Id")
+            day = text(statement, "c:FrToDt/c:FrDtTm")[:10]
+            short[entity, day] = short.get((entity, day), 0) + missing
+    return short
+
+
 class Rules:
-    """The four controls, read from their definition; deadlines and calendars from the files."""
+    """The controls over claims and documents, read from their definition; deadlines and calendars from the files."""
 
     def __init__(self, folder: Path) -> None:
         self.settings = yaml.safe_load((folder / "tieout.yaml").read_text("utf-8"))
         flow = yaml.safe_load((folder / self.settings["flows"][0]).read_text("utf-8"))
         self.days = {s["name"]: int(s["due"].split()[0]) for s in flow["steps"] if "due" in s}
+        self.blind = {entity for entity, _ in lost(folder)}
 
     def due(self, entity: str, basis: datetime, n: int) -> datetime:
         calendar = self.settings["calendars"][self.settings["entities"][entity]["calendar"]]
-        zone, holidays = ZoneInfo(calendar["timezone"]), set(calendar["holidays"])
+        zone, holidays = ZoneInfo(calendar["timezone"]), set(calendar.get("holidays", []))
         closes = time.fromisoformat(calendar["closes"])
         local = basis.astimezone(zone)
         start = local.date() + timedelta(local.time() > closes)
         span = [start + timedelta(i) for i in range(1, 60)]
-        day: date = [d for d in span if d.weekday() < 5 and d not in holidays][n - 1]
+        off = WEEKENDS[entity]
+        day: date = [d for d in span if d.weekday() not in off and d not in holidays][n - 1]
         return datetime.combine(day, closes, zone)
 
-    def judge(self, case: Case) -> dict[str, str]:
-        """Return what each control says: OK, PENDING, EXCLUDED or its reason."""
-        not_posted = self.approved_not_posted(case)
-        owned = not_posted not in {"OK", "PENDING", "EXCLUDED", ""}
-        said = {
-            "approved_not_posted": not_posted,
-            "approved_not_paid": "" if owned else self.approved_not_paid(case),
-            "stuck_transaction": "" if owned else self.stuck_transaction(case),
+    def judge(self, case: Case) -> dict[str, dict[str, str]]:
+        """Return what each control says of the claim, or of its documents: by control, then number.
+
+        OK, PENDING, EXCLUDED, UNEVALUABLE or its reason.
+        """
+        claim = {
+            "approved_not_posted": self.approved_not_posted(case),
+            "approved_not_paid": self.approved_not_paid(case),
+            "stuck_transaction": self.stuck_transaction(case),
+            "amount_differs": self.amount_differs(case),
             "approval_missing": self.approval_missing(case),
         }
-        return {control: verdict for control, verdict in said.items() if verdict}
+        said = {control: {case.report_id: verdict} for control, verdict in claim.items() if verdict}
+        said["duplicate_posting"] = self.duplicate_posting(case)
+        said["status_not_returned"] = self.status_not_returned(case)
+        said["posted_not_approved"] = self.posted_not_approved(case)
+        return said
 
     def approved_not_posted(self, case: Case) -> str:
         if case.final is None:
             return ""
         if case.payable == 0:
             return "EXCLUDED"
-        if case.is_posted:
+        if case.standing:
             return "OK"
         if self.due(case.entity, case.final, self.days["posted"]) >= T:
             return "PENDING"
@@ -207,24 +296,36 @@ class Rules:
     def _why_not_posted(self, case: Case) -> str:
         if case.refusals:
             return "REFUSED_BY_ERP"
-        if case.reversed:
+        if case.posted:
             return "REVERSED_NOT_REPOSTED"
-        return "NO_DOCUMENT" if case.messages else "NEVER_SENT"
+        if not case.sent:
+            return "NEVER_SENT"
+        return "SEND_FAILED" if case.sent[-1][1] == "FAILED" else "NO_DOCUMENT"
 
     def approved_not_paid(self, case: Case) -> str:
         if case.final is None:
             return ""
-        if case.payable == 0:
+        if case.payable == 0 or case.advanced:
             return "EXCLUDED"
         if case.net_paid >= case.payable:
             return "OK"
         if self.due(case.entity, case.final, self.days["paid"]) >= T:
             return "PENDING"
+        return "UNEVALUABLE" if case.entity in self.blind else self._why_not_paid(case)
+
+    def _why_not_paid(self, case: Case) -> str:
+        if case.net_paid:
+            return "PARTLY_PAID"
         if any(p.returned_reason for p in case.paid.values()):
             return "RETURNED"
-        return "SETTLEMENT_MISSING" if case.instructed else "NOT_IN_RUN"
+        return "NOT_IN_RUN" if case.standing else "NOT_POSTED"
 
     def stuck_transaction(self, case: Case) -> str:
+        if not case.actions:
+            return ""
+        failed = [at for at, status in case.sent if status == "FAILED"]
+        if len(failed) >= 5 and failed[-1] - failed[-5] <= timedelta(hours=24):
+            return "RETRY_LOOP"
         last_step = case.actions[-1][1]
         if case.final or last_step in UNSENDS or case.posted:
             return ""
@@ -232,13 +333,108 @@ class Rules:
         in_time = self.due(case.entity, submitted, self.days["approved"]) >= T
         return "PENDING" if in_time else "WAITING_FOR_PERSON"
 
+    def amount_differs(self, case: Case) -> str:
+        posted = sum((p.amount for p in case.standing), Decimal(0))
+        once = {p.amount for p in case.standing if not p.allocation}
+        if case.final and case.standing and posted != case.payable:
+            if once == {case.payable}:
+                return "EXCLUDED"
+            return "SCALE" if posted in {10 * case.payable, 100 * case.payable} else "AMOUNT"
+        if case.standing and case.net_paid and case.net_paid < posted:
+            return "PARTLY_OVERDUE"
+        return "OK" if case.standing else ""
+
+    def duplicate_posting(self, case: Case) -> dict[str, str]:
+        """Each posting after the first of its allocation that stood together with it at a month's end."""
+        said: dict[str, str] = {}
+        first: dict[str, Posted] = {}
+        for p in sorted(case.posted.values(), key=lambda p: p.at):
+            month = (p.at.year, p.at.month)
+            if p.reversed_at and (p.reversed_at.year, p.reversed_at.month) == month:
+                continue
+            before = first.setdefault(p.allocation, p)
+            gone = before.reversed_at
+            if before is p or (gone and (gone.year, gone.month) <= month):
+                said[p.number] = "OK"
+            elif p.reversed_at:
+                said[p.number] = "REVERSED_IN_LATER_PERIOD"
+            elif p.by_interface != before.by_interface:
+                said[p.number] = "INTERFACE_AND_MANUAL"
+            else:
+                said[p.number] = "REPLAYED" if p.message == before.message else "RESENT"
+        return said
+
+    def status_not_returned(self, case: Case) -> dict[str, str]:
+        said = {}
+        for p in case.standing:
+            own = [status for _, number, status in case.shown if number == p.number]
+            others = [
+                n for _, n, _ in case.shown if n not in {q.number for q in case.posted.values()}
+            ]
+            if "success" in own:
+                said[p.number] = "OK"
+            elif self.due(p.entity, p.at, 1) >= T:
+                said[p.number] = "PENDING"
+            elif own:
+                said[p.number] = "STATUS_DIFFERS"
+            else:
+                said[p.number] = "NUMBER_DIFFERS" if others else "NOT_RETURNED"
+        return said
+
+    def posted_not_approved(self, case: Case) -> dict[str, str]:
+        said = {}
+        for p in case.standing:
+            if not p.by_interface:
+                continue
+            if case.final:
+                said[p.number] = "OK"
+            elif self.due(p.entity, p.at, 1) >= T:
+                said[p.number] = "PENDING"
+            elif case.actions:
+                said[p.number] = "SOURCE_NOT_APPROVED"
+            else:
+                said[p.number] = "NO_SOURCE" if "/" in case.report_id else "LINK_BROKEN"
+        return said
+
     def approval_missing(self, case: Case) -> str:
-        if not case.posted:
+        if not case.actions or not case.standing:
             return ""
-        committed = min(case.posted.values())
+        committed = min(p.at for p in case.standing)
         if case.final_before(committed):
             return "OK"
         if case.final and case.final > committed + timedelta(minutes=2):
             return "AFTER_COMMIT"
         was_approved = any(at <= committed and step == "EXRTREADY" for at, step in case.actions)
         return "REJECTED_AFTER" if was_approved else "NONE"
+
+
+def stale_dimension(folder: Path) -> dict[str, str]:
+    """What the control says of each cost centre: the limit is an hour for a closure, a day otherwise."""
+    held = {
+        item["code"]: item
+        for item in sorted(document(folder, "items"), key=lambda i: i["modifiedAt"])
+    }
+    owned: dict[str, list[tuple[datetime, datetime, dict[str, str]]]] = defaultdict(list)
+    for row in rows(folder / "erp/csks.csv", ";"):
+        entered = berlin(row["AEDAT"], row["AETIM"])
+        valid = entered
+        if row["DATAB"]:
+            valid = datetime.strptime(row["DATAB"] + "+0000", "%Y%m%d%z")
+        owned[row["KOSTL"].lstrip("0")].append((entered, valid, row))
+    said = {}
+    for code, values in owned.items():
+        effective = [(entered, row) for entered, valid, row in values if valid <= T]
+        if not effective:
+            said[code] = "EXCLUDED"
+            continue
+        entered, row = max(effective, key=lambda e: e[0])
+        closed, item = row["STATUS"] == "closed", held.get(code)
+        if item is None:
+            wrong = "MISSING"
+        elif closed:
+            wrong = "STILL_ACTIVE" if item["status"] == "active" else ""
+        else:
+            wrong = "" if item["name"] == row["KTEXT"] else "DIFFERENT(name)"
+        late = T - entered > timedelta(hours=1 if closed else 24)
+        said[code] = (wrong if late else "PENDING") if wrong else "OK"
+    return said

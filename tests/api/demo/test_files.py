@@ -1,9 +1,11 @@
 """The written files have the systems' shapes, agree with themselves and come out the same again."""
 
+import json
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from hashlib import sha256
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from time import process_time
 
@@ -13,7 +15,17 @@ from lxml import etree
 from api.demo import Truth, create
 from collector.errors import Misconfigured
 from tests.api.demo.conftest import SEED
-from tests.api.demo.outside import CAMT, Case, changes, rows, statements, text
+from tests.api.demo.outside import (
+    CAMT,
+    DECIMALS,
+    Case,
+    berlin,
+    changes,
+    document,
+    rows,
+    statements,
+    text,
+)
 
 
 def digests(folder: Path) -> Mapping[str, str]:
@@ -52,10 +64,10 @@ def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_two_thousand_claims_take_under_three_seconds_of_work(tmp_path: Path) -> None:
+def test_five_thousand_claims_take_under_ten_seconds_of_work(tmp_path: Path) -> None:
     start = process_time()
     create(tmp_path / "demo", SEED)
-    assert process_time() - start < 6  # twice the aim: a busy machine is a slow one
+    assert process_time() - start < 10
 
 
 def test_the_truth_lies_outside_the_folders_that_the_sources_read(folder: Path) -> None:
@@ -63,18 +75,31 @@ def test_the_truth_lies_outside_the_folders_that_the_sources_read(folder: Path) 
     read = {
         path.parent.name for name in ("csv", "json", "xml") for path in folder.rglob(f"*.{name}")
     }
-    assert read - {folder.name} == {"hr", "expense", "erp", "bank"}
+    assert read - {folder.name} == {"hr", "expense", "erp", "bank", "middleware"}
 
 
 def test_the_streams_hold_as_many_records_as_stated(folder: Path, truth: Truth) -> None:
-    entries = sum(len(s.findall("c:Ntry", CAMT)) for s in statements(folder))
+    entries: Counter[str] = Counter()
+    for statement in statements(folder):
+        owner = text(statement, "c:Acct/c:Ownr/c:Id/c:OrgId/c:Othr/c:Id")
+        entries[f"bank/{owner.lower()}"] += len(statement.findall("c:Ntry", CAMT))
     assert truth.records == {
         "hr/workers": len(rows(folder / "hr/workers.csv", ",")),
         "expense/reports": len(changes(folder)),
+        "expense/confirmations": len(document(folder, "confirmations")),
+        "expense/cost_centres": len(document(folder, "items")),
         "erp/documents": len(rows(folder / "erp/bkpf.csv", ";")),
         "erp/interface": len(rows(folder / "erp/interface.csv", ";")),
-        "bank/statements": entries,
+        "erp/cost_centres": len(rows(folder / "erp/csks.csv", ";")),
+        "middleware/messages": len(
+            json.loads((folder / "middleware/logs.json").read_text("utf-8"))
+        ),
+        **entries,
     }
+
+
+def is_payment(entry: etree._Element) -> bool:
+    return entry.find("c:NtryDtls/c:TxDtls/c:Refs/c:InstrId", CAMT) is not None
 
 
 def test_native_keys_are_unique_and_references_fit_their_fields(folder: Path) -> None:
@@ -89,9 +114,17 @@ def test_native_keys_are_unique_and_references_fit_their_fields(folder: Path) ->
         [row["Employee_ID"] for row in rows(folder / "hr/workers.csv", ",")],
     ):
         assert len(keys) == len(set(keys))
-    assert {len(row["XBLNR"]) for row in documents} == {16}
+    lengths = {"XBLNR": 16, "BKTXT": 25, "ZUONR": 18, "SGTXT": 50, "XREF1_HD": 20, "GRPID": 12}
+    for name, length in lengths.items():
+        assert max(len(row[name]) for row in documents) <= length
     assert {len(row["BELNR"]) for row in documents} == {10}
-    assert max(len(text(e, "c:NtryDtls/c:TxDtls/c:Refs/c:EndToEndId")) for e in booked) <= 35
+    assert {row["XBLNR"] for row in documents} == {row["BKTXT"][:16] for row in documents}
+    assert (
+        max(len(text(e, "c:NtryDtls/c:TxDtls/c:RmtInf/c:Ustrd")) for e in booked if is_payment(e))
+        == 35
+    )
+    ends = [text(e, "c:NtryDtls/c:TxDtls/c:Refs/c:EndToEndId") for e in booked if is_payment(e)]
+    assert max(map(len, ends)) <= 35
 
 
 def test_a_reversal_and_its_original_name_each_other(folder: Path) -> None:
@@ -108,22 +141,26 @@ def test_a_reversal_and_its_original_name_each_other(folder: Path) -> None:
 
 
 def test_document_numbers_rise_with_the_time_of_entry(folder: Path) -> None:
-    for series in (("DE10", "KR"), ("DE10", "KZ"), ("JP10", "KR"), ("JP10", "KZ")):
+    for series in product(("DE10", "JP10", "KW10"), ("KR", "KZ")):
         own = [r for r in rows(folder / "erp/bkpf.csv", ";") if (r["BUKRS"], r["BLART"]) == series]
-        ordered = sorted(own, key=lambda r: (r["CPUDT"], r["CPUTM"], r["BELNR"]))
+        ordered = sorted(own, key=lambda r: (berlin(r["CPUDT"], r["CPUTM"]), r["BELNR"]))
         assert [r["BELNR"] for r in ordered] == sorted(r["BELNR"] for r in own)
 
 
-def test_yen_amounts_have_no_decimals_anywhere(folder: Path) -> None:
-    yen = [r["WRBTR"] for r in rows(folder / "erp/bkpf.csv", ";") if r["WAERS"] == "JPY"]
+def test_amounts_have_the_decimals_of_their_currency_everywhere(folder: Path) -> None:
+    written = [
+        (r["WAERS"], r["WRBTR"].replace(",", ".")) for r in rows(folder / "erp/bkpf.csv", ";")
+    ]
     for record in changes(folder):
         money = record["report"]["totalClaimed"]
-        if money["currencyCode"] == "JPY":
-            yen.append(money["value"])
+        written.append((money["currencyCode"], money["value"]))
     for statement in statements(folder):
-        yen += [str(a.text) for a in statement.iter("{*}Amt") if a.get("Ccy") == "JPY"]
-    assert yen
-    assert all(amount.isdigit() for amount in yen)
+        written += [
+            (str(a.get("Ccy")), str(a.text)) for a in statement.iter("{*}Amt") if a.get("Ccy")
+        ]
+    assert {currency for currency, _ in written} == set(DECIMALS)
+    for currency, amount in written:
+        assert len(amount.partition(".")[2]) == DECIMALS[currency], amount
 
 
 def signed(element: etree._Element) -> Decimal:
@@ -140,14 +177,13 @@ def balances(statement: etree._Element) -> dict[str, Decimal]:
 def test_balances_add_up_and_chain_from_statement_to_statement(folder: Path) -> None:
     accounts: dict[str, list[etree._Element]] = {}
     for statement in statements(folder):
-        owner = text(statement, "c:Acct/c:Ownr/c:Id/c:OrgId/c:Othr/c:Id")
-        accounts.setdefault(owner, []).append(statement)
-    assert set(accounts) == {"DE10", "JP10"}
+        accounts.setdefault(text(statement, "c:Acct/c:Ccy"), []).append(statement)
+    assert set(accounts) == set(DECIMALS)
     for chain in accounts.values():
         for statement in chain:
             entries = sum((signed(n) for n in statement.iterfind("c:Ntry", CAMT)), Decimal(0))
             found = balances(statement)
-            assert found["OPBD"] + entries == found["CLBD"]
+            assert (found["OPBD"] + entries == found["CLBD"]) == is_whole(statement)
             assert found["CLBD"] > 0
         for earlier, later in pairwise(chain):
             assert balances(earlier)["CLBD"] == balances(later)["OPBD"]
@@ -155,8 +191,13 @@ def test_balances_add_up_and_chain_from_statement_to_statement(folder: Path) -> 
             assert numbers[0] + 1 == numbers[1]
 
 
-def test_the_summary_of_a_statement_equals_its_entries(folder: Path) -> None:
-    for statement in statements(folder):
+def is_whole(statement: etree._Element) -> bool:
+    stated = int(text(statement, "c:TxsSummry/c:TtlNtries/c:NbOfNtries"))
+    return stated == len(statement.findall("c:Ntry", CAMT))
+
+
+def test_the_summary_of_a_whole_statement_equals_its_entries(folder: Path) -> None:
+    for statement in filter(is_whole, statements(folder)):
         amounts = [signed(n) for n in statement.iterfind("c:Ntry", CAMT)]
         for part, chosen in (
             ("TtlNtries", amounts),
@@ -176,4 +217,5 @@ def test_a_return_carries_its_reason_and_the_references_of_the_payment(
 ) -> None:
     reasons = [p.returned_reason for c in cases.values() for p in c.paid.values()]
     returned = [reason for reason in reasons if reason]
-    assert returned == ["AC04"] * truth.controls["approved_not_paid"].reasons["RETURNED"]
+    n = truth.controls["approved_not_paid"].reasons["RETURNED"]
+    assert returned == ["AC04"] * (n + truth.labels["returned_and_paid_again"])

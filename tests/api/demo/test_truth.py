@@ -1,120 +1,190 @@
 """What the truth file says is what an outsider finds in the systems' files."""
 
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from api.demo import Truth, create
-from tests.api.demo.outside import Case, Rules, T, read
+from tests.api.demo.outside import Case, Rules, T, lost, read, rows, stale_dimension
 
-INNOCENT = {"OK", "PENDING", "EXCLUDED"}
-PLANTED_MIN, PLANTED_MAX = 6, 20
+INNOCENT = {"OK", "PENDING", "EXCLUDED", "UNEVALUABLE"}
+PLANTED_MIN, PLANTED_MAX = 6, 40
 
 
 def test_every_claim_is_in_the_truth_and_in_the_files(
     truth: Truth, cases: Mapping[str, Case]
 ) -> None:
-    assert set(truth.claims) == set(cases)
-    assert len(cases) == truth.transactions["claims"] == 2_000
+    nameless = {report_id for report_id, f in truth.claims.items() if f.kind == "no_source"}
+    assert set(truth.claims) - nameless == {name for name in cases if "/" not in name}
+    assert len(cases) == truth.transactions["claims"] == 5_000
 
 
-@pytest.mark.parametrize("seed", [1, 20260131])
+@pytest.mark.parametrize("seed", [1, 20261031])
 def test_each_control_finds_what_was_planted_and_nothing_else(seed: int, tmp_path: Path) -> None:
     truth = create(tmp_path / "demo", seed)
     rules = Rules(tmp_path / "demo")
+    planted = {
+        (fate.control, fate.entity, fate.item): fate.reason
+        for fate in truth.fates()
+        if fate.control
+    }
+    found = {}
     for report_id, case in read(tmp_path / "demo").items():
-        fate, said = truth.claims[report_id], rules.judge(case)
-        found = {control: verdict for control, verdict in said.items() if verdict not in INNOCENT}
-        planted = {} if fate.control is None else {fate.control: fate.reason}
-        assert found == planted, (report_id, fate)
-        assert set(fate.silent).isdisjoint(found)
-        if fate.control is None:
-            assert {c for c, v in said.items() if v == "PENDING"} == set(fate.pending), report_id
-        assert ("EXCLUDED" in said.values()) == (fate.label == "zero_payable")
+        fate = truth.claims.get(report_id)
+        said = rules.judge(case)
+        for control, items in said.items():
+            for number, verdict in items.items():
+                if verdict not in INNOCENT and not is_owned(control, verdict, said):
+                    entity = case.entity or next(p.entity for p in case.posted.values())
+                    found[control, entity, number] = verdict
+        if fate is not None and fate.control is None:
+            waiting = {c for c, items in said.items() if "PENDING" in items.values()}
+            assert waiting - {"status_not_returned", "posted_not_approved"} == set(fate.pending)
+    for code, verdict in stale_dimension(tmp_path / "demo").items():
+        if verdict not in INNOCENT:
+            found["stale_dimension", truth.cost_centres[code].entity, code] = verdict
+        fate = truth.cost_centres[code]
+        assert (verdict == "PENDING") == (fate.pending == ("stale_dimension",))
+    assert found == planted
 
 
-def test_the_totals_of_each_control_follow_from_the_files(
-    truth: Truth, cases: Mapping[str, Case], rules: Rules
+def is_owned(control: str, verdict: str, said: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether another control, which comes first, reports the same money as well."""
+    if control == "approved_not_paid":
+        return verdict in {"NOT_POSTED", "PARTLY_PAID"}
+    if control == "status_not_returned":
+        return not set(said["posted_not_approved"].values()) <= INNOCENT
+    return False
+
+
+def test_a_week_of_one_bank_is_counted_and_not_delivered(
+    folder: Path, truth: Truth, cases: Mapping[str, Case], rules: Rules
 ) -> None:
-    count: Counter[str] = Counter()
-    amount: Counter[tuple[str, str]] = Counter()
-    for case in cases.values():
-        for control, verdict in rules.judge(case).items():
-            if verdict not in INNOCENT:
-                count[control] += 1
-                minor = case.payable.scaleb(2 if case.currency == "EUR" else 0)
-                amount[control, case.currency] += int(minor)
-    for control, expected in truth.controls.items():
-        assert expected.exceptions == count[control] == sum(expected.reasons.values())
-        for currency, expected_minor in expected.amount_minor.items():
-            assert expected_minor == amount[control, currency]
-    assert set(truth.controls) == set(count)
+    missing = lost(folder)
+    assert sum(missing.values()) == truth.lost.records > PLANTED_MIN
+    assert {entity for entity, _ in missing} == {truth.lost.entity}
+    days = [day for _, day in missing]
+    assert truth.lost.days[0] <= min(days) <= max(days) <= truth.lost.days[1]
+    blind = {r for r, case in cases.items() if rules.approved_not_paid(case) == "UNEVALUABLE"}
+    assert set(truth.lost.claims) <= blind
+    for report_id in blind - set(truth.lost.claims):
+        assert truth.claims[report_id].control == "approved_not_posted"
 
 
-def test_every_class_is_planted_in_both_entities_and_in_believable_numbers(truth: Truth) -> None:
+def test_every_class_is_planted_in_every_entity_and_in_believable_numbers(truth: Truth) -> None:
     for label, n in truth.labels.items():
         if label != "ordinary":
             assert PLANTED_MIN <= n <= PLANTED_MAX, label
-        assert {f.entity for f in truth.claims.values() if f.label == label} == {"DE10", "JP10"}
+        entities = {f.entity for f in truth.fates() if f.label == label}
+        assert entities >= {"DE10", "JP10"}, label
+        if label not in {"approved_not_paid", "returned_and_paid_again"}:
+            assert entities == {"DE10", "JP10", "KW10"}, label
+
+
+def test_a_fifth_of_the_claims_could_be_taken_for_another(cases: Mapping[str, Case]) -> None:
+    alike: dict[tuple[str, str, Decimal], list[datetime]] = defaultdict(list)
+    for case in cases.values():
+        if case.actions:
+            alike[case.entity, case.currency, case.payable].append(case.actions[0][0])
+    close = 0
+    for times in alike.values():
+        times.sort()
+        for n, at in enumerate(times):
+            near = [t for t in times[max(n - 1, 0) : n + 2] if t is not at]
+            close += any(abs(at - t) <= timedelta(days=3) for t in near)
+    assert close / len(cases) >= 0.2
+
+
+def test_hundreds_name_one_default_project(cases: Mapping[str, Case]) -> None:
+    [(_, most), (_, next_)] = Counter(c.project for c in cases.values() if c.project).most_common(2)
+    assert most > 300
+    assert next_ < 50
+
+
+def test_some_ids_are_the_same_once_they_are_cut(cases: Mapping[str, Case]) -> None:
+    cut = Counter(name[:16] for name in cases if "/" not in name)
+    assert sum(n for n in cut.values() if n > 1) > 100
+
+
+def test_some_messages_name_no_report(folder: Path) -> None:
+    logs = json.loads((folder / "middleware/logs.json").read_text("utf-8"))
+    share = sum(log["report_id"] is None for log in logs) / len(logs)
+    assert 0.02 < share < 0.1
+
+
+def test_the_ledger_writes_times_in_the_hour_that_comes_twice(folder: Path) -> None:
+    documents = rows(folder / "erp/bkpf.csv", ";")
+    assert [r for r in documents if r["CPUDT"] == "20261025" and r["CPUTM"][:2] == "02"]
 
 
 def test_steps_done_are_counted_right(truth: Truth, cases: Mapping[str, Case]) -> None:
     done = {name: count.done for name, count in truth.steps.items()}
-    last = [case.actions[-1][1] for case in cases.values()]
+    claims = [case for case in cases.values() if case.actions]
+    last = [case.actions[-1][1] for case in claims]
     assert done == {
         "submitted": sum(step not in {"SENDBACK", "RECALL"} for step in last),
-        "approved": sum(case.final is not None for case in cases.values()),
-        "posted": sum(case.is_posted for case in cases.values()),
-        "paid": sum(case.net_paid > 0 for case in cases.values()),
+        "approved": sum(case.final is not None for case in claims),
+        "posted": sum(bool(case.standing) for case in claims),
+        "paid": sum(case.net_paid > 0 for case in claims) + len(truth.lost.claims),
     }
-    assert truth.steps["paid"].skipped == truth.labels["zero_payable"]
+    assert truth.steps["posted"].skipped == truth.labels["zero_payable"]
 
 
 def test_nothing_happens_outside_the_declared_time(
     truth: Truth, cases: Mapping[str, Case], rules: Rules
 ) -> None:
-    covers = rules.settings["sources"]["bank"]["streams"]["statements"]["complete"]["covers"]
+    covers = rules.settings["sources"]["bank"]["streams"]["kw10"]["complete"]["covers"]
     assert covers[1] == T == datetime.fromisoformat(truth.status_time)
     for case in cases.values():
         assert covers[0] <= min(case.instants)
         assert max(case.instants) < covers[1]
 
 
-def test_what_is_posted_and_paid_is_what_was_approved(cases: Mapping[str, Case]) -> None:
+def test_what_is_posted_and_paid_is_what_was_approved(
+    truth: Truth, cases: Mapping[str, Case]
+) -> None:
+    gone = set(truth.lost.claims)
     for case in cases.values():
-        assert set(case.posted_amounts) <= {case.payable}
+        fate = truth.claims.get(case.report_id)
+        if fate is None or fate.label in {"amount_differs", "posted_not_approved"}:
+            continue
+        whole = {p.amount for p in case.posted.values() if not p.allocation}
+        parts = [p.amount for p in case.posted.values() if p.allocation]
+        assert whole <= {case.payable}
+        assert not parts or sum(parts) == case.payable
         assert {paid.amount for paid in case.paid.values()} <= {case.payable}
-        assert case.net_paid <= case.payable
-        assert set(case.paid) == set(case.instructed)
+        assert case.report_id in gone or set(case.paid) == set(case.instructed)
 
 
 def test_a_refusal_names_the_blocked_cost_centre(truth: Truth, cases: Mapping[str, Case]) -> None:
     refused = [case for case in cases.values() if case.refusals]
     assert len(refused) == truth.controls["approved_not_posted"].reasons["REFUSED_BY_ERP"]
     for case in refused:
-        assert set(case.refusals) == {"cost centre 4711 is blocked"}
-        assert truth.claims[case.report_id].message == "cost centre 4711 is blocked"
+        code = {"DE10": "4711", "JP10": "7711", "KW10": "9711"}[case.entity]
+        assert set(case.refusals) == {f"cost centre {code} is blocked"}
+        assert truth.claims[case.report_id].message == f"cost centre {code} is blocked"
 
 
 def test_some_innocent_claims_finish_minutes_before_their_deadline(
     truth: Truth, cases: Mapping[str, Case], rules: Rules
 ) -> None:
     close = 0
-    for report_id, fate in truth.claims.items():
-        case = cases[report_id]
-        if (fate.label, fate.kind) == ("last_minute", "posted") and case.final:
+    for report_id, case in cases.items():
+        fate = truth.claims.get(report_id)
+        if fate and (fate.label, fate.kind) == ("last_minute", "posted") and case.final:
             due = rules.due(case.entity, case.final, rules.days["posted"])
-            left = due - min(case.posted.values())
+            left = due - min(p.at for p in case.posted.values())
             close += 0 < left.total_seconds() < 300
-    assert close == 6
+    assert close == 8
 
 
 def test_amounts_are_believable(cases: Mapping[str, Case]) -> None:
     payable = [case.payable for case in cases.values() if case.payable and case.currency == "EUR"]
     assert Decimal(5) < min(payable)
     assert max(payable) < Decimal(7_000)
-    assert len(set(payable)) > len(payable) / 2
+    assert len(set(payable)) > len(payable) / 4

@@ -45,6 +45,13 @@ def refused(mapping: CompiledMapping, **fields: object) -> str:
     return caught.value.fault.reason
 
 
+def test_a_stream_of_one_entity_takes_no_record_of_another_nor_of_none() -> None:
+    mapping = Mapping.model_validate({**PLAIN, "entity": "company"})
+    alone = CompiledMapping(mapping, "erp/claims", EARLIEST, "DE10")
+    assert one(alone, company="DE10").entity == "DE10"
+    assert refused(alone, company="KW10") == refused(alone) == "OTHER_ENTITY"
+
+
 # ---------------------------------------------------------------------------------- identity
 
 

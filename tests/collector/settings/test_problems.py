@@ -27,6 +27,7 @@ MISTAKES = [
     (T, "format: csv}", "form: csv}", "tieout.yaml:14:34: sources.erp.streams.claims.read.form:", "Did you mean 'format'?"),
     (T, "format: csv}", "format: text, pattern: '(a'}", "tieout.yaml:14:48: sources.erp.streams.claims.read.pattern:", "not a regular expression"),
     (T, "format: csv}", "header: {a: 1}}", "tieout.yaml:14:34: sources.erp.streams.claims.read.header:", "must be"),
+    (T, "mapping: claims.yaml", "mapping: claims.yaml\n        entity: DE1", "tieout.yaml:16:9: sources.erp.streams.claims.entity:", "Did you mean 'DE10'?"),
     (T, "mapping: claims.yaml", "mapping: claim.yaml", "tieout.yaml:15:9: sources.erp.streams.claims.mapping:", "no such file"),
     (T, "mapping: claims.yaml", "mapping: [a]", "tieout.yaml:15:9: sources.erp.streams.claims.mapping:", "must be text"),
     (T, "flows: [flow.yaml]", "flows: [folw.yaml]", "tieout.yaml:16:9: flows.0:", "no such file"),

@@ -1,0 +1,96 @@
+"""Whatever the seed and however the files arrive: what was planted is found, and nothing else."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from api.cli.control import run_controls
+from api.cli.demo import defects, lookalikes
+from api.demo import Truth, create, tenant
+from api.demo.company import Dice
+from api.wiring import Application, middleware, opened, read_configuration
+from collector.model.control import Run
+from tests.support.postgres import temporary_base
+
+SEEDS = range(100, 110)
+
+
+async def sync(app: Application, seed: int = 0) -> None:
+    """Read every stream once; with a seed in another order than the configuration's."""
+    sources = app.sources()
+    if seed:
+        Dice(seed).shuffle(sources)
+    async with app.store.connect() as conn:
+        with app.collector(conn) as collector:
+            for source in sources:
+                await collector.sync(source)
+
+
+@contextmanager
+def stopped(company: Path) -> Iterator[None]:
+    """Take away what the bank and the platform wrote from 1 October on, as if they had stopped."""
+    aside = company.with_name("aside")
+    aside.mkdir()
+    late = [
+        path
+        for pattern in ("bank/*-2026-1*.xml", "expense/reports-2026-1*.json")
+        for path in company.glob(pattern)
+    ]
+    assert late
+    for path in late:
+        path.rename(aside / path.name)
+    yield
+    for path in late:
+        (aside / path.name).rename(path)
+
+
+async def judged(app: Application, company: Path, truth: Truth, way: str) -> list[Run]:
+    await app.prepare()
+    if way == "stopped and caught up":
+        with stopped(company):
+            await sync(app)
+    await sync(app, truth.seed if way == "shuffled" else 0)
+    as_of = datetime.fromisoformat(truth.status_time)
+    return await run_controls(app, list(app.configuration.settings.controls), as_of, None)
+
+
+def followed(seed: int, way: str) -> tuple[Truth, list[Run]]:
+    """Make a company, read it in some way, and run all controls."""
+    with temporary_base() as base:
+        company = base / "company"
+        truth = create(company, seed)
+        with middleware(*tenant(company)):
+            configuration = read_configuration(company / "tieout.yaml")
+            with opened(configuration, base / "store") as app:
+                return truth, asyncio.run(judged(app, company, truth, way))
+
+
+def check(truth: Truth, runs: list[Run]) -> None:
+    assert {r.control: (r.error, r.verdict) for r in runs} == dict.fromkeys(
+        truth.controls, (None, "FAIL")
+    )
+    for found in defects(truth, runs):
+        assert found["planted"] == found["found"] > 0 == found["false"], found
+    for alike in lookalikes(truth, runs):
+        assert alike["planted"] > 0 == alike["alarms"], alike
+    paid = next(run for run in runs if run.control == truth.lost.control)
+    assert not paid.complete
+    assert {gap["stream"] for gap in paid.gaps} == {f"bank/{truth.lost.entity.lower()}"}
+    assert not [e for e in paid.exceptions if e.entity == truth.lost.entity]
+    assert sum(paid.population["unevaluable"].values()) >= len(truth.lost.claims)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", SEEDS)
+def test_everything_planted_is_found_and_nothing_else(seed: int) -> None:
+    check(*followed(seed, "in order"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["shuffled", "stopped and caught up"])
+def test_the_way_in_which_files_arrive_changes_nothing(way: str) -> None:
+    check(*followed(3, way))
