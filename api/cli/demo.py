@@ -222,9 +222,8 @@ def _show_verdicts(runs: list[Run]) -> None:
             *counts,
         )
     out.print(table)
-    for run in runs:
-        for gap in run.gaps:
-            out.print(f"  gap: {gap['sentence']}", markup=False, style="magenta")
+    for sentence in sorted({gap["sentence"] for run in runs for gap in run.gaps}):
+        out.print(f"  gap: {sentence}", markup=False, style="magenta")
 
 
 def _show_found(document: dict[str, Any]) -> None:
