@@ -20,7 +20,8 @@ th { text-align: left; font-weight: 600; border-bottom: 1px solid #111; } th, td
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.from { font-weight: 600; } tr.unexplained { border-top: 1px solid #111; } tr.wrong { font-weight: 700; color: #a00000; }
 .items table { table-layout: fixed; } .items th, .items td { font-size: 8.5pt; overflow-wrap: anywhere; }
-th.name { width: 26mm; } th.entity { width: 13mm; } th.money { width: 31mm; } th.time { width: 27mm; }
+th.name { width: 26mm; } th.entity { width: 13mm; } th.money { width: 29mm; } th.time { width: 20mm; }
+.hop table { table-layout: fixed; } .hop th.number { width: 45mm; } code { font-size: 8pt; }
 b { font-weight: 600; font-size: 7.5pt; } .gap { color: #a00000; } a { color: inherit; text-decoration: underline dotted; }
 @media print { body { margin: 0; padding: 0; max-width: none; } a { text-decoration: none; } }
 """

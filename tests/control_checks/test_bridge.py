@@ -350,6 +350,20 @@ async def test_runs_at_the_same_time_are_used_again_until_something_is_read(
     assert {run.run for run in later.runs}.isdisjoint(run.run for run in first.runs)
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_becomes_known_later_changes_no_earlier_bridge(shared: Database) -> None:
+    case = world("Posted in time, known late", APPROVED)
+    first, engine = await _bridge(shared, case)
+    shown = await first.document("2026-01")
+    _, posting = facts(CHECK, world("The posting", LATE))
+    async with engine.store.connect() as conn:
+        await _commit(conn, posting.stream, [posting.event], at(case.as_of + timedelta(hours=1)))
+    now = await prepared(engine, case.as_of, None, "test")
+    assert _cells(await now.document("2026-01"))[POSTED] == ARRIVED
+    then = await prepared(engine, case.as_of, first.as_known, "test")
+    assert await then.document("2026-01") == shown
+
+
 def _told(n: int, day: int, minor: int, fate: str) -> list[str]:
     money = f"EUR {'-' if minor < 0 else ''}{abs(minor) // 100}.{abs(minor) % 100:02}"
     lines = [f"2026-01-{day} 10:00   expense_report E-{n}   final_approved   {money}"]

@@ -9,10 +9,12 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from api import sheet
+from api.cli.bridge import exit_code, write_csv
 from tests.api.cli.desk import Desk, same_signals
 from tests.support import shop
 from tests.support.debian import require
@@ -46,6 +48,45 @@ def test_the_csv_foots_to_the_minor_unit(desk: Desk) -> None:
     assert set(total.values()) == {Decimal(0)}
     assert set(counts.values()) == {0}
     assert len(total) == 2
+
+
+@pytest.mark.parametrize(
+    ("currency", "minor", "amount"),
+    [("JPY", -16000, "-16000"), ("KWD", 1001, "1.001"), ("EUR", 5, "0.05"), (None, None, "")],
+)
+def test_the_csv_writes_amounts_in_the_decimals_of_their_currency(
+    currency: str | None, minor: int | None, amount: str
+) -> None:
+    file = io.StringIO()
+    write_csv(file, _document("from", currency=currency, amount_minor=minor))
+    (line,) = csv.DictReader(io.StringIO(file.getvalue()))
+    assert (line["amount"], line["amount_minor"]) == (amount, "" if minor is None else str(minor))
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        ({"cell": "to"}, 0),
+        ({"cell": "to", "complete": False}, 4),
+        ({"cell": "unexplained", "unexplained_items": 2, "amount_minor": 0}, 4),
+        ({"cell": "exceptions:late", "complete": False, "unexplained_items": 1}, 3),
+    ],
+)
+def test_the_exit_code_tells_exceptions_from_what_is_not_explained(
+    document: dict[str, Any], code: int
+) -> None:
+    assert exit_code(_document(**document)) == code
+
+
+def _document(cell: str, *, complete: bool = True, **given: Any) -> dict[str, Any]:  # noqa: ANN401 -- figures of a row
+    figures = {"count": 1, "amount_minor": given.get("amount_minor", 5)}
+    row = {"flow": "f", "entity": "DE10", "currency": given.get("currency", "EUR")}
+    row |= {
+        "from": "approved",
+        "to": "paid",
+        "unexplained_items": given.get("unexplained_items", 0),
+    }
+    return {"complete": complete, "rows": [{**row, "cells": {cell: figures}}]}
 
 
 @pytest.mark.usefixtures("database")
