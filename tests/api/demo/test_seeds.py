@@ -14,6 +14,7 @@ from api.demo import Truth, create, tenant
 from api.demo.company import Dice
 from api.wiring import Application, middleware, opened, read_configuration
 from collector.model.control import Run
+from control_checks.bridge.bridge import prepared
 from tests.support.postgres import temporary_base
 
 SEEDS = range(100, 110)
@@ -48,28 +49,38 @@ def stopped(company: Path) -> Iterator[None]:
         (aside / path.name).rename(path)
 
 
-async def judged(app: Application, company: Path, truth: Truth, way: str) -> list[Run]:
+async def judged(
+    app: Application, company: Path, truth: Truth, way: str
+) -> tuple[list[Run], list[str]]:
+    """Run all controls; return the runs, and what the bridges of both months leave unexplained."""
     await app.prepare()
     if way == "stopped and caught up":
         with stopped(company):
             await sync(app)
     await sync(app, truth.seed if way == "shuffled" else 0)
     as_of = datetime.fromisoformat(truth.status_time)
-    return await run_controls(app, list(app.configuration.settings.controls), as_of, None)
+    runs = await run_controls(app, list(app.configuration.settings.controls), as_of, None)
+    bridge = await prepared(app.engine(), as_of, None, "test")
+    items = [
+        item
+        for period in ("2026-09", "2026-10")
+        for item in await bridge.items(period, 1_000, cell="unexplained")
+    ]
+    return runs, [item["number"] for item in items]
 
 
-def followed(seed: int, way: str) -> tuple[Truth, list[Run]]:
-    """Make a company, read it in some way, and run all controls."""
+def followed(seed: int, way: str) -> tuple[Truth, list[Run], list[str]]:
+    """Make a company, read it in some way, run all controls and build its bridges."""
     with temporary_base() as base:
         company = base / "company"
         truth = create(company, seed)
         with middleware(*tenant(company)):
             configuration = read_configuration(company / "tieout.yaml")
             with opened(configuration, base / "store") as app:
-                return truth, asyncio.run(judged(app, company, truth, way))
+                return truth, *asyncio.run(judged(app, company, truth, way))
 
 
-def check(truth: Truth, runs: list[Run]) -> None:
+def check(truth: Truth, runs: list[Run], unexplained: list[str]) -> None:
     assert {r.control: (r.error, r.verdict) for r in runs} == dict.fromkeys(
         truth.controls, (None, "FAIL")
     )
@@ -82,6 +93,8 @@ def check(truth: Truth, runs: list[Run]) -> None:
     assert {gap["stream"] for gap in paid.gaps} == {f"bank/{truth.lost.entity.lower()}"}
     assert not [e for e in paid.exceptions if e.entity == truth.lost.entity]
     assert sum(paid.population["unevaluable"].values()) >= len(truth.lost.claims)
+    reported = {c for c in truth.lost.claims if truth.claims[c].control == "approval_missing"}
+    assert sorted(unexplained) == sorted({*truth.lost.claims} - reported)
 
 
 @pytest.mark.long
