@@ -154,15 +154,9 @@ def defects(truth: Truth, runs: list[Run]) -> list[dict[str, Any]]:
     """Hold exceptions against planted defects: per control, those found, and its false alarms.
 
     Found is what is reported as the item, and with the reason, that the truth tells. A false alarm is
-    an exception about something that nothing was planted in: what was never posted is rightly
-    reported as unpaid too, though its exposure belongs to the first control.
+    an exception about anything else, unless the control may speak of it too: what was never posted
+    is rightly reported as unpaid, though its exposure belongs to the first control.
     """
-    guilty = {
-        (fate.entity, number)
-        for key, fate in _fates(truth).items()
-        if fate.control
-        for number in (key, *fate.documents)
-    }
     found = []
     for run in runs:
         check = str(run.definition["check"])
@@ -170,13 +164,20 @@ def defects(truth: Truth, runs: list[Run]) -> list[dict[str, Any]]:
             (fate.entity, fate.item, fate.reason) for fate in truth.fates() if fate.control == check
         }
         said = {(e.entity, e.number, _bare(e.reason, planted)) for e in run.exceptions}
+        right = {(entity, item) for entity, item, _ in planted}
+        right |= {
+            (fate.entity, number)
+            for key, fate in _fates(truth).items()
+            if check in fate.also
+            for number in (key, *fate.documents)
+        }
         found.append(
             {
                 "class": check,
                 "control": run.control,
                 "planted": len(planted),
                 "found": len(planted & said),
-                "false": sum((e.entity, e.number) not in guilty for e in run.exceptions),
+                "false": sum((e.entity, e.number) not in right for e in run.exceptions),
             }
         )
     return found

@@ -14,7 +14,7 @@ from api.demo.plan import BY_KIND, DEFECTS, NOT_PAID, ORDINARY, STALE, ZERO_PAYA
 from api.demo.stories import blocked_message
 from api.demo.systems import Exports
 
-FORMAT = "tieout-demo-truth/2"
+FORMAT = "tieout-demo-truth/3"
 """Raised whenever other files come of the same seed: an older folder is then made anew."""
 
 
@@ -22,8 +22,8 @@ FORMAT = "tieout-demo-truth/2"
 class Fate:
     """What is true of one claim, or of one cost centre.
 
-    `control` is the one control that must report it, as `item` and with `reason`; all others must
-    not. `pending` are the controls that find it inside its deadline; it is left open of the claims
+    `control` is the one control that must report it, as `item` and with `reason`; those in `also` may
+    rightly do so too, all others must not. `pending` are the controls that find it inside its deadline; it is left open of the claims
     that another control owns. `documents` are its numbers in the ledger. Amounts are in minor units.
     """
 
@@ -33,6 +33,7 @@ class Fate:
     control: str | None
     reason: str | None
     item: str
+    also: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     documents: tuple[str, ...] = ()
     currency: str | None = None
@@ -158,6 +159,7 @@ def _fate(claim: Claim, exports: Exports) -> Fate:
         control=plot.control,
         reason=plot.reason,
         item=claim.report_id if plot.posting is None else numbers[plot.posting],
+        also=plot.also,
         pending=plot.pending,
         documents=numbers,
         currency=claim.account.currency,

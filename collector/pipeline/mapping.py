@@ -335,7 +335,8 @@ class CompiledMapping:
         self._key_of = compile_expr(mapping.key, frozenset(mapping.nulls))
         self._key_expr = mapping.key
         self._rules = [_Rule(mapping, rule, namespace, earliest) for rule in mapping.events]
-        self.version = digest("mapping", mapping.model_dump_json(exclude_defaults=True)).hex()
+        content = mapping.model_dump_json(exclude_defaults=True)
+        self.version = digest("mapping", content, *filter(None, [entity])).hex()
         self.event_types = event_types(mapping)
 
     @override

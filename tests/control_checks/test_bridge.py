@@ -156,6 +156,15 @@ WORLDS = [
         },
     ),
     world(
+        "Posted twice, and one of both reversed in the next month",
+        APPROVED
+        + "2026-01-31 09:15   journal 5100000456   posted     EUR 1,250.00    for=57EE1F\n"
+        + "2026-01-31 09:20   journal 5100000512   posted     EUR 1,250.00    for=57EE1F\n"
+        + "2026-02-02 09:00   journal 5100000512   reversed   EUR -1,250.00   for=57EE1F",
+        POSTED=ARRIVED,
+        PAID=WAITS_FOR_PAYMENT,
+    ),
+    world(
         "Reversed and posted again has no effect",
         APPROVED
         + "2026-01-31 09:15   journal 5100000456   posted     EUR 1,250.00    for=57EE1F\n"
