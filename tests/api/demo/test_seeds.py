@@ -78,9 +78,8 @@ async def judged(
 def foots(row: Document) -> bool:
     """Tell whether the cells of a hop add up to what it begins with, in count and amount."""
     cells = {name: cell for name, cell in row["cells"].items() if name != "from"}
-    return row["cells"]["from"] == {
-        part: sum(cell[part] for cell in cells.values()) for part in ("count", "amount_minor")
-    }
+    total = {p: sum(cell[p] for cell in cells.values()) for p in ("count", "amount_minor")}
+    return bool(row["cells"]["from"] == total)
 
 
 def followed(seed: int, way: str) -> tuple[Truth, list[Run], list[Document]]:
