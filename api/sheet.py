@@ -141,11 +141,7 @@ def _memo(memo: list[Document]) -> str:
         f"<li>{escape(m['control'])}, {escape(m['entity'] or 'no entity')}: {m['count']:,}, {_money(m['amount_minor'], m['currency'])}</li>"
         for m in memo
     )
-    return (
-        f"<h2>Memo: reported about documents that belong to no single case</h2><ul>{lines}</ul>"
-        if memo
-        else ""
-    )
+    return f"<h2>Memo: reported outside these sums</h2><ul>{lines}</ul>" if memo else ""
 
 
 def _money(amount_minor: int | None, currency: str | None) -> str:

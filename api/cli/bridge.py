@@ -152,7 +152,7 @@ def show_bridge(document: Document) -> None:
     for entry in document["memo"]:
         amount = money(entry["amount_minor"], entry["currency"])
         out.print(
-            f"memo: {entry['control']} reports {entry['count']:,} that belong to no single case"
+            f"memo: {entry['control']} reports {entry['count']:,} outside these sums"
             f" ({entry['entity'] or 'no entity'}): {amount}",
             markup=False,
         )

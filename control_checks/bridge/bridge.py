@@ -48,7 +48,7 @@ _SUMS = """
 SELECT hop, from_step, to_step, entity, currency, cell, sum(count)::bigint AS count,
        sum(amount_minor)::bigint AS amount_minor, count(*) AS items
 FROM part GROUP BY hop, from_step, to_step, entity, currency, cell
-UNION ALL  -- the memo: reported, and of no single case
+UNION ALL  -- the memo: reported, and in no sum
 SELECT 0, NULL, e.control, e.entity, e.currency, NULL, count(*), sum(e.difference_minor)::bigint, 0
 FROM run r JOIN read.exception e ON e.run = r.run
 WHERE NOT EXISTS (SELECT FROM subject x WHERE x.run = e.run AND x.ordinal = e.ordinal)
