@@ -81,7 +81,15 @@ DE10 = Entity(
     name="Lindenau Instruments GmbH",
     calendar=Calendar(BERLIN, frozenset()),
     accounts=(
-        Account("EUR", 2, "DE66100000990012345678", "EXMPDEFFXXX", 90_000_000, 40_000_000, 1_290),
+        Account(
+            currency="EUR",
+            decimals=2,
+            number="DE66100000990012345678",
+            bic="EXMPDEFFXXX",
+            opening=90_000_000,
+            top_up=40_000_000,
+            fee=1_290,
+        ),
     ),
     cost_centres=("4100", "4120", "4200", "4310", "4700"),
     blocked="4711",
@@ -98,7 +106,17 @@ JP10 = Entity(
             for day in ("2026-09-21", "2026-09-22", "2026-09-23", "2026-10-12", "2026-11-03")
         ),
     ),
-    accounts=(Account("JPY", 0, "0099-001-1234567", "EXMPJPJTXXX", 90_000_000, 40_000_000, 880),),
+    accounts=(
+        Account(
+            currency="JPY",
+            decimals=0,
+            number="0099-001-1234567",
+            bic="EXMPJPJTXXX",
+            opening=90_000_000,
+            top_up=40_000_000,
+            fee=880,
+        ),
+    ),
     cost_centres=("7100", "7200", "7300"),
     blocked="7711",
     pays_on=(1, 4),
@@ -111,10 +129,22 @@ KW10 = Entity(
     calendar=Calendar(KUWAIT, frozenset(), weekend=frozenset({4, 5})),
     accounts=(
         Account(
-            "KWD", 3, "KW81EXMP0000000000001234560101", "EXMPKWKWXXX", 90_000_000, 40_000_000, 2_500
+            currency="KWD",
+            decimals=3,
+            number="KW81EXMP0000000000001234560101",
+            bic="EXMPKWKWXXX",
+            opening=90_000_000,
+            top_up=40_000_000,
+            fee=2_500,
         ),
         Account(
-            "USD", 2, "KW54EXMP0000000000001234560202", "EXMPKWKWXXX", 30_000_000, 15_000_000, 900
+            currency="USD",
+            decimals=2,
+            number="KW54EXMP0000000000001234560202",
+            bic="EXMPKWKWXXX",
+            opening=30_000_000,
+            top_up=15_000_000,
+            fee=900,
         ),
     ),
     cost_centres=("9100", "9200"),
