@@ -7,7 +7,7 @@ of many records is therefore read in a process of its own; a short one is over b
 import gc
 import subprocess
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -41,6 +41,12 @@ from collector.store.quarantine import Quarantined
 GC_OBJECTS = 500_000
 """New container objects between two garbage collections while streams are read: a chunk is tens of
 thousands of objects without cycles, and collecting over and over took half of the time of mapping."""
+
+AHEAD = 2
+"""Chunks that wait, mapped, for the database: it takes longer over some than over others."""
+
+KEPT = AHEAD + 2
+"""Chunks that may be asked for again: one is being committed, AHEAD wait, one is being read."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -151,7 +157,7 @@ class Pass:
         )
         self._number += 1
         self._kept[self._number] = events, raw
-        self._kept.pop(self._number - 2, None)  # whoever consumes is one chunk behind
+        self._kept.pop(self._number - KEPT, None)
         return Mapped(
             self._number,
             chunk.cursor,
@@ -164,7 +170,7 @@ class Pass:
         )
 
     def again(self, number: int, known: Revisions) -> Prepared:
-        """Prepare one of the last two chunks again, whole but for the events that are known."""
+        """Prepare one of the last KEPT chunks again, whole but for the events that are known."""
         events, raw = self._kept[number]
         return prepare(events, known, raw)
 
@@ -175,7 +181,10 @@ class Pass:
 
 
 class Process:
-    """Runs passes in a process of its own, one after the other; used like a Pass."""
+    """Runs passes in a process of its own, one after the other; used like a Pass.
+
+    It works on while nobody waits: it is asked for the next chunk before the last has been taken.
+    """
 
     def __init__(self) -> None:
         self._pipe, theirs = Pipe()
@@ -188,6 +197,8 @@ class Process:
         )
         theirs.close()
         self._ready = False
+        self._asked = 0
+        self._early: deque[Any] = deque()
 
     @property
     def pid(self) -> int:
@@ -198,49 +209,71 @@ class Process:
     def ready(self) -> bool:
         """Whether it has started, and runs."""
         if not self._ready and self._pipe.poll():
-            self._ready = self._answer()
+            self._ready = self._taken()
         return self._ready and self._process.poll() is None
 
     def open(self, source: Source, part: Part, cursor: Cursor | None) -> None:
         """Begin a pass."""
         self._ask("open", source, part, cursor)
+        self._taken()
 
     def next(self, until: datetime) -> Mapped | None:
         """See Pass.next."""
-        mapped: Mapped | None = self._ask("next", until)
+        while self._asked + len(self._early) < 2:  # noqa: PLR2004 -- this one, and the one after it
+            self._ask("next", until)
+            self._asked += 1
+        if not self._early:
+            self._receive()
+        mapped: Mapped | None = _given(self._early.popleft())
         return mapped
 
     def again(self, number: int, known: Revisions) -> Prepared:
         """See Pass.again."""
-        prepared: Prepared = self._ask("again", number, known)
+        self._ask("again", number, known)
+        while self._asked:
+            self._receive()
+        prepared: Prepared = self._taken()
         return prepared
 
     def close(self) -> None:
         """End the pass."""
         self._ask("close")
+        while self._asked:
+            self._receive()
+        self._early.clear()
+        self._taken()
 
     def stop(self) -> None:
         """End the process."""
         self._pipe.close()
         self._process.wait()
 
-    def _ask(self, what: str, *arguments: object) -> Any:  # noqa: ANN401 -- what the methods say
+    def _ask(self, what: str, *arguments: object) -> None:
         with suppress(ConnectionError):  # it has ended, and there will be no answer
             self._pipe.send((what, arguments))
-        return self._answer()
+
+    def _receive(self) -> None:
+        self._early.append(self._answer())
+        self._asked -= 1
+
+    def _taken(self) -> Any:  # noqa: ANN401 -- what the methods say
+        return _given(self._answer())
 
     def _answer(self) -> Any:  # noqa: ANN401 -- what the methods say
         try:
-            answer = self._pipe.recv()
+            return self._pipe.recv()
         except (EOFError, ConnectionError):
             raise Transient(
                 "The process that reads ahead ended unexpectedly, perhaps for want of memory; "
                 "what is committed stays, and the next run goes on from there.",
                 detail=f"exit code {self._process.wait()}",
             ) from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+
+
+def _given(answer: Any) -> Any:  # noqa: ANN401 -- what the methods of Pass say
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 _BEGIN = (
@@ -263,6 +296,8 @@ def serve(fd: int) -> None:
         try:
             if what == "open":
                 current, answer = Pass(*arguments), None
+            elif what == "close":
+                current, answer = current.close(), None
             else:
                 answer = getattr(current, what)(*arguments)
         except Exception as error:  # noqa: BLE001 -- raised where it is awaited

@@ -1,11 +1,12 @@
 """Read streams to their present end: read, validate, map, commit, a chunk at a time.
 
-Reading and mapping run one chunk ahead of the database (`collector.pipeline.ahead`).
+Reading and mapping run ahead of the database (`collector.pipeline.ahead`).
 """
 
 import asyncio
 import gc
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,7 +18,7 @@ import msgspec
 from collector.clock import Clock
 from collector.connector import Cursor, Ending, Part, Redelivers
 from collector.errors import TieoutError, Transient
-from collector.pipeline.ahead import GC_OBJECTS, Mapped, Pass, Process, Source, latest
+from collector.pipeline.ahead import AHEAD, GC_OBJECTS, Mapped, Pass, Process, Source, latest
 from collector.pipeline.commit import Batch, Limit, Memory, commit
 from collector.pipeline.prepare import Prepared, Revisions
 from collector.store import ingest, streams
@@ -180,7 +181,7 @@ class Collector:
     async def _ahead(
         self, source: Source, part: Part, cursor: Cursor | None
     ) -> AsyncIterator[tuple[Mapped, Again]]:
-        """Read and map one chunk ahead of whoever consumes; with each, what prepares it again.
+        """Read and map chunks ahead of whoever consumes; with each, what prepares it again.
 
         A pass is read by one and the same thread from its first chunk to its last: libxml2 keeps the
         names of a document that is being parsed with the thread that parses it.
@@ -190,12 +191,13 @@ class Collector:
         with ThreadPoolExecutor(1, "tieout-reader") as thread:
             run = partial(loop.run_in_executor, thread)
             ahead: Pass | Process = Pass(source, part, cursor)
+            pending: deque[asyncio.Future[Mapped | None]] = deque()
             try:
                 if process := self._process_after(read):
                     await run(process.open, source, part, cursor)
                     ahead = process
-                pending = run(ahead.next, latest(self.clock))
-                while (mapped := await pending) is not None:
+                pending.append(run(ahead.next, latest(self.clock)))
+                while (mapped := await pending.popleft()) is not None:
                     again = partial(run, ahead.again, mapped.number)
                     read += mapped.read
                     process = self._process_after(read)
@@ -203,9 +205,13 @@ class Collector:
                         await run(ahead.close)
                         await run(process.open, source, part, mapped.cursor)
                         ahead = process
-                    pending = run(ahead.next, latest(self.clock))
+                    depth = AHEAD if ahead is process else 1
+                    while len(pending) < depth:
+                        pending.append(run(ahead.next, latest(self.clock)))
                     yield mapped, again
             finally:
+                for future in pending:
+                    future.cancel()
                 thread.submit(ahead.close)
 
     def _process_after(self, read: int) -> Process | None:

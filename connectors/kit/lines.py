@@ -14,7 +14,7 @@ import msgspec
 from connectors.kit.records import Overlong, OverlongBuilder
 from connectors.kit.streams import BLOCK_BYTES, Stream
 
-BATCH_LINES_MAX = 10_000
+BATCH_LINES_MAX = 5_000
 """Lines in one batch; the same as records in a chunk."""
 
 TAIL_BYTES_MAX = 1024

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from collector.clock import now, stopwatch
-from collector.connector import Cursor, Part, Redelivers
+from collector.connector import CHUNK_RECORDS_MAX, Cursor, Part, Redelivers
 from collector.errors import Transient
 from collector.pipeline.ahead import Process, Source
 from collector.pipeline.collect import PROCESS_AFTER_RECORDS, Collector, Tally
@@ -158,14 +158,15 @@ async def test_what_is_known_is_left_out_by_the_process_too(
     write(tmp_path / "books.jsonl.1", range(1_000))
     path = tmp_path / "books.jsonl"
     await in_a_thread(conn, source(path, redelivers))
-    write(tmp_path / "books.jsonl.2", range(500, 2_000))
+    records = 3 * CHUNK_RECORDS_MAX  # the process has read on when it is asked to prepare again
+    write(tmp_path / "books.jsonl.2", range(500, records))
     await started(collector)
 
     tally = await collector.sync(source(path, redelivers))
 
-    assert (tally.accepted, tally.duplicate) == (1_000, 500)
-    assert await conn.fetchval("SELECT count(*) FROM tieout.event") == 2_000
-    assert await conn.fetchval("SELECT sum(n) FROM tieout.step") == 2_000
+    assert (tally.accepted, tally.duplicate) == (records - 1_000, 500)
+    assert await conn.fetchval("SELECT count(*) FROM tieout.event") == records
+    assert await conn.fetchval("SELECT sum(n) FROM tieout.step") == records
 
 
 async def test_a_process_that_is_killed_costs_nothing_but_a_remark(
