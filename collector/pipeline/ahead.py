@@ -7,7 +7,7 @@ of many records is therefore read in a process of its own; a short one is over b
 import gc
 import subprocess
 import sys
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -30,11 +30,11 @@ from collector.connector import (
     Redelivers,
     Stated,
 )
-from collector.errors import Transient
+from collector.errors import TieoutError, Transient
 from collector.model.event import Event
 from collector.model.reference import digest
 from collector.pipeline.mapping import CompiledMapping, record_hash
-from collector.pipeline.prepare import Prepared, Revisions, Told, prepare
+from collector.pipeline.prepare import Preparation, Prepared, Told
 from collector.pipeline.values import FUTURE_DAYS_MAX, NotMapped
 from collector.store.quarantine import Quarantined
 
@@ -42,11 +42,11 @@ GC_OBJECTS = 500_000
 """New container objects between two garbage collections while streams are read: a chunk is tens of
 thousands of objects without cycles, and collecting over and over took half of the time of mapping."""
 
+BLOCK_RECORDS = 250
+"""Records that are mapped and packed together: what that touches stays in the processor's cache."""
+
 AHEAD = 2
 """Chunks that wait, mapped, for the database: it takes longer over some than over others."""
-
-KEPT = AHEAD + 2
-"""Chunks that may be asked for again: one is being committed, AHEAD wait, one is being read."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -65,12 +65,8 @@ class Source(NamedTuple):
 
 
 class Mapped(NamedTuple):
-    """What a chunk comes to: all that committing it needs, without its records.
+    """What a chunk comes to: all that committing it needs, without its records. `read` counts these."""
 
-    `number` counts the chunks of a pass from 1, `read` the chunk's records.
-    """
-
-    number: int
     cursor: Cursor
     end: End | None
     stated: Stated | None
@@ -140,39 +136,35 @@ class Pass:
     def __init__(self, source: Source, part: Part, cursor: Cursor | None) -> None:
         self._source = source
         self._chunks: Iterator[Chunk] = source.reader.read(part, cursor)
-        self._number = 0
         self._told: Told = OrderedDict()
-        self._kept: dict[int, tuple[list[Event], dict[int, bytes]]] = {}
 
     def next(self, until: datetime) -> Mapped | None:
         """Read and map the next chunk; None where the pass is over."""
         chunk = next(self._chunks, None)
         if chunk is None:
             return None
-        events, quarantined, ignored = map_records(chunk.records, self._source.mapping, until)
+        quarantined: list[Quarantined] = []
+        ignored, preparation = 0, Preparation(told=self._told)
+        for n in range(0, len(chunk.records), BLOCK_RECORDS):
+            some = chunk.records[n : n + BLOCK_RECORDS]
+            made, kept_out, left_out = map_records(some, self._source.mapping, until)
+            preparation.add(made)
+            quarantined += kept_out
+            ignored += left_out
         raw = (
             {r.position: r.raw or _json(r.body) for r in chunk.records}
             if self._source.keep_raw
             else {}
         )
-        self._number += 1
-        self._kept[self._number] = events, raw
-        self._kept.pop(self._number - KEPT, None)
         return Mapped(
-            self._number,
             chunk.cursor,
             chunk.end,
             chunk.stated,
             len(chunk.records),
             ignored,
             quarantined,
-            prepare(events, raw=raw, told=self._told),
+            preparation.done(raw),
         )
-
-    def again(self, number: int, known: Revisions) -> Prepared:
-        """Prepare one of the last KEPT chunks again, whole but for the events that are known."""
-        events, raw = self._kept[number]
-        return prepare(events, known, raw)
 
     def close(self) -> None:
         """End the pass."""
@@ -198,7 +190,6 @@ class Process:
         theirs.close()
         self._ready = False
         self._asked = 0
-        self._early: deque[Any] = deque()
 
     @property
     def pid(self) -> int:
@@ -209,39 +200,31 @@ class Process:
     def ready(self) -> bool:
         """Whether it has started, and runs."""
         if not self._ready and self._pipe.poll():
-            self._ready = self._taken()
+            self._ready = self._answer()
         return self._ready and self._process.poll() is None
 
     def open(self, source: Source, part: Part, cursor: Cursor | None) -> None:
         """Begin a pass."""
         self._ask("open", source, part, cursor)
-        self._taken()
+        self._answer()
 
     def next(self, until: datetime) -> Mapped | None:
         """See Pass.next."""
-        while self._asked + len(self._early) < 2:  # noqa: PLR2004 -- this one, and the one after it
+        for _ in range(self._asked, 2):  # this one, and the one after it
             self._ask("next", until)
             self._asked += 1
-        if not self._early:
-            self._receive()
-        mapped: Mapped | None = _given(self._early.popleft())
+        self._asked -= 1
+        mapped: Mapped | None = self._answer()
         return mapped
-
-    def again(self, number: int, known: Revisions) -> Prepared:
-        """See Pass.again."""
-        self._ask("again", number, known)
-        while self._asked:
-            self._receive()
-        prepared: Prepared = self._taken()
-        return prepared
 
     def close(self) -> None:
         """End the pass."""
         self._ask("close")
         while self._asked:
-            self._receive()
-        self._early.clear()
-        self._taken()
+            self._asked -= 1
+            with suppress(TieoutError):  # of what nobody wants any more
+                self._answer()
+        self._answer()
 
     def stop(self) -> None:
         """End the process."""
@@ -252,28 +235,18 @@ class Process:
         with suppress(ConnectionError):  # it has ended, and there will be no answer
             self._pipe.send((what, arguments))
 
-    def _receive(self) -> None:
-        self._early.append(self._answer())
-        self._asked -= 1
-
-    def _taken(self) -> Any:  # noqa: ANN401 -- what the methods say
-        return _given(self._answer())
-
     def _answer(self) -> Any:  # noqa: ANN401 -- what the methods say
         try:
-            return self._pipe.recv()
+            answer = self._pipe.recv()
         except (EOFError, ConnectionError):
             raise Transient(
                 "The process that reads ahead ended unexpectedly, perhaps for want of memory; "
                 "what is committed stays, and the next run goes on from there.",
                 detail=f"exit code {self._process.wait()}",
             ) from None
-
-
-def _given(answer: Any) -> Any:  # noqa: ANN401 -- what the methods of Pass say
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 _BEGIN = (
@@ -284,7 +257,7 @@ _BEGIN = (
 
 def serve(fd: int) -> None:
     """Be the process: answer whoever holds the other end of the pipe, until it is closed."""
-    gc.set_threshold(GC_OBJECTS)
+    gc.disable()  # of the told documents alone it looks at hundreds of thousands, and none is garbage
     pipe = Connection(fd)
     pipe.send(True)
     current: Any = None
@@ -297,7 +270,8 @@ def serve(fd: int) -> None:
             if what == "open":
                 current, answer = Pass(*arguments), None
             elif what == "close":
-                current, answer = current.close(), None
+                current = answer = current.close()
+                gc.collect()
             else:
                 answer = getattr(current, what)(*arguments)
         except Exception as error:  # noqa: BLE001 -- raised where it is awaited

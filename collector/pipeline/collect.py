@@ -7,7 +7,7 @@ import asyncio
 import gc
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -20,7 +20,6 @@ from collector.connector import Cursor, Ending, Part, Redelivers
 from collector.errors import TieoutError, Transient
 from collector.pipeline.ahead import AHEAD, GC_OBJECTS, Mapped, Pass, Process, Source, latest
 from collector.pipeline.commit import Batch, Limit, Memory, commit
-from collector.pipeline.prepare import Prepared, Revisions
 from collector.store import ingest, streams
 
 
@@ -82,9 +81,6 @@ STATISTICS_RECORDS_MIN = 1_000
 
 Progress = Callable[[str, int, int | None], None]
 """Told after each batch: the part's name, records read so far, bytes of the part (or None)."""
-
-
-Again = Callable[[Revisions], Awaitable[Prepared]]
 
 
 class Collector:
@@ -157,13 +153,13 @@ class Collector:
         cursor: Cursor | None = stored.cursor
         redelivered = source.redelivers is not Redelivers.NEVER
         moved = False
-        async for mapped, again in self._ahead(source, part, cursor):
+        async for mapped in self._ahead(source, part, cursor):
             moved = moved or bool(mapped.read) or mapped.cursor != cursor
             if mapped.read or (mapped.end is not None and moved):
                 row = self._row(source, stream, (stored.id, part.name), cursor, mapped)
                 row = await commit(
                     self.conn,
-                    Batch(row, mapped.prepared, again, mapped.quarantined, redelivered=redelivered),
+                    Batch(row, mapped.prepared, mapped.quarantined, redelivered=redelivered),
                     self.limit,
                     self.clock,
                     careful=redelivered,
@@ -180,8 +176,8 @@ class Collector:
 
     async def _ahead(
         self, source: Source, part: Part, cursor: Cursor | None
-    ) -> AsyncIterator[tuple[Mapped, Again]]:
-        """Read and map chunks ahead of whoever consumes; with each, what prepares it again.
+    ) -> AsyncIterator[Mapped]:
+        """Read and map chunks ahead of whoever consumes.
 
         A pass is read by one and the same thread from its first chunk to its last: libxml2 keeps the
         names of a document that is being parsed with the thread that parses it.
@@ -198,7 +194,6 @@ class Collector:
                     ahead = process
                 pending.append(run(ahead.next, latest(self.clock)))
                 while (mapped := await pending.popleft()) is not None:
-                    again = partial(run, ahead.again, mapped.number)
                     read += mapped.read
                     process = self._process_after(read)
                     if process is not None and ahead is not process and mapped.end is None:
@@ -208,7 +203,7 @@ class Collector:
                     depth = AHEAD if ahead is process else 1
                     while len(pending) < depth:
                         pending.append(run(ahead.next, latest(self.clock)))
-                    yield mapped, again
+                    yield mapped
             finally:
                 for future in pending:
                     future.cancel()

@@ -7,7 +7,7 @@ database refuses a duplicate, or when somebody else entered one of the batch's d
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import cast
 
@@ -17,7 +17,7 @@ from collector.clock import Clock
 from collector.model.event import Event
 from collector.model.reference import IDENTITY, OWN
 from collector.pipeline import correlate
-from collector.pipeline.prepare import Prepared, Revisions, prepare, references_hash
+from collector.pipeline.prepare import Prepared, prepare, references_hash, without
 from collector.store import ingest, quarantine, rows
 
 Limit = Callable[[str], int]
@@ -33,13 +33,11 @@ class Contended(Exception):
 class Batch(msgspec.Struct):
     """All that one transaction is to commit.
 
-    `again` prepares the same events without those that are known: it is told their revisions.
     `redelivered`: the source gives the same record repeatedly.
     """
 
     row: ingest.BatchRow
     prepared: Prepared
-    again: Callable[[Revisions], Awaitable[Prepared]]
     quarantined: Sequence[quarantine.Quarantined] = ()
     resolutions: Sequence[quarantine.Resolution] = ()
     redelivered: bool = False
@@ -51,11 +49,7 @@ def batch_of(
     resolutions: Sequence[quarantine.Resolution] = (),
 ) -> Batch:
     """Make a batch of events that are at hand."""
-
-    async def again(known: Revisions) -> Prepared:
-        return prepare(events, known)
-
-    return Batch(row, prepare(events), again, resolutions=resolutions)
+    return Batch(row, prepare(events), resolutions=resolutions)
 
 
 class Memory:
@@ -124,9 +118,9 @@ class _Writer:
             p = batch.prepared
             if careful:
                 before = await ingest.lock(conn)
-                known = await ingest.known_events(conn, list(map(rows.event_of, p.tails)))
+                known = await ingest.known_events(conn, list(map(rows.event_key, p.tails)))
                 if known or not all(p.references):  # nothing is taken on trust here
-                    p = await batch.again(known)
+                    p = without(p, known)
             else:
                 before = await ingest.last_seq(conn)
             row = msgspec.structs.replace(batch.row, id=await ingest.next_batch(conn))

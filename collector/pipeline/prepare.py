@@ -1,10 +1,9 @@
 """A batch's events, arranged by document and packed: all that can be done without the database."""
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import lru_cache
-from operator import attrgetter
 
 import msgspec
 from typing_extensions import override
@@ -15,7 +14,6 @@ from collector.store import rows
 
 _HASH_MODULUS = 2**64
 _HASH_TOTAL_MODULUS = 2**128
-_identity = attrgetter("event_id")
 
 Revisions = dict[bytes, list[bytes]]
 """The revisions of events that are known, by event id, in the order of their number."""
@@ -86,102 +84,120 @@ Told = OrderedDict[Name, tuple[Held, bytes]]
 TOLD_MAX = 50_000
 
 
-def prepare(
-    events: Collection[Event],
-    known: Revisions | None = None,
-    raw: Mapping[int, bytes] | None = None,
-    told: Told | None = None,
-) -> Prepared:
-    """Arrange and pack events; one met before (in the batch or in `known`) is left out.
+def prepare(events: Iterable[Event], known: Revisions | None = None) -> Prepared:
+    """Arrange and pack a batch's events at once; see Preparation."""
+    preparation = Preparation(known)
+    preparation.add(events)
+    return preparation.done()
 
-    The same event with other content is kept as a further revision. `raw` holds the bytes of records
-    by position, where they are kept. A document in `told` is not told again; what is told is added.
+
+class Preparation:
+    """Arranges and packs a batch's events; one met before (in the batch or in `known`) is left out.
+
+    They are best added a few hundred at a time, and forgotten, while they are in the processor's cache.
+    The same event with other content is kept as a further revision. A document in `told` is not told
+    again; what is told is added.
     """
-    p = Prepared(delivered=len({event.position for event in events}))
-    documents = _Documents(OrderedDict() if told is None else told)
-    folds: dict[Step, list[tuple[int, Event]]] = {}
-    amounts: defaultdict[str, int] = defaultdict(int)
-    accepted = set()
-    for revision_no, event in _unknown(events, known or {}):
-        accepted.add(event.position)
-        p.months.add(event.month)
-        p.hash_total += int.from_bytes(event.event_id, "big")
-        number = documents.number(event)
-        occurred_us = rows.microseconds(event.occurred_at)
-        p.document_of.append(number)
-        p.tails.append(rows.event_tail(event, revision_no, occurred_us))
-        folds.setdefault((number, event.type), []).append((occurred_us, event))
-        if revision_no:
-            p.revised.add((number, event.type))
-        if event.amount_minor is not None and event.currency is not None:
-            amounts[event.currency] += event.amount_minor
-        if event.personal is not None:
-            fields = msgspec.json.encode(event.personal).decode()
-            p.personal.append((event.event_id, revision_no, event.month, fields))
-    documents.pack(p)
-    p.steps = [(*step, _fold(members)) for step, members in folds.items()]
-    p.accepted, p.amounts = len(accepted), dict(amounts)
-    p.hash_total %= _HASH_TOTAL_MODULUS
-    if raw:
-        p.raw = [(position, raw[position]) for position in sorted(accepted & raw.keys())]
-    return p
 
+    def __init__(self, known: Revisions | None = None, told: Told | None = None) -> None:
+        self._p = Prepared()
+        self._documents = _Documents(self._p, OrderedDict() if told is None else told)
+        self._revisions = {event: tuple(met) for event, met in (known or {}).items()}
+        self._ids: list[bytes] = []
+        self._folds: dict[Step, _Fold] = {}
+        self._amounts: defaultdict[str, int] = defaultdict(int)
+        self._delivered: set[int] = set()
+        self._accepted: set[int] = set()
 
-def _unknown(events: Iterable[Event], known: Revisions) -> Iterator[tuple[int, Event]]:
-    """Yield revision number and event by event id, without those that are known or come again."""
-    event_id: bytes | None = None
-    revisions: list[bytes] = []
-    # in another order two COPY of the same keys deadlock
-    for event in sorted(events, key=_identity):
-        if event.event_id != event_id:
+    def add(self, events: Iterable[Event]) -> None:
+        """Add events in the order in which they were read."""
+        p, revisions, documents = self._p, self._revisions, self._documents
+        for event in events:
             event_id = event.event_id
-            revisions = list(known.get(event_id, ()))
-        if event.revision not in revisions:
-            revisions.append(event.revision)
-            yield len(revisions) - 1, event
+            self._delivered.add(event.position)
+            met = revisions.get(event_id, ())
+            if event.revision in met:
+                continue
+            revisions[event_id] = (*met, event.revision)
+            self._accepted.add(event.position)
+            self._ids.append(event_id)
+            p.months.add(event.month)
+            number = documents.number(event)
+            occurred_us = rows.microseconds(event.occurred_at)
+            p.document_of.append(number)
+            p.tails.append(rows.event_tail(event, len(met), occurred_us))
+            step = number, event.type
+            self._folds[step] = _folded(self._folds.get(step), occurred_us, event)
+            if met:
+                p.revised.add(step)
+            if event.amount_minor is not None and event.currency is not None:
+                self._amounts[event.currency] += event.amount_minor
+            if event.personal is not None:
+                fields = msgspec.json.encode(event.personal).decode()
+                p.personal.append((event_id, len(met), event.month, fields))
+
+    def done(self, raw: Mapping[int, bytes] | None = None) -> Prepared:
+        """Return what the events come to. `raw` holds bytes of records by position, to be kept."""
+        p, ids = self._p, self._ids
+        # in another order two COPY of the same keys deadlock
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        p.tails = [p.tails[i] for i in order]
+        p.document_of = [p.document_of[i] for i in order]
+        p.steps = [
+            (number, event_type, rows.step_tail(first_us, last[0], n, event_type, amount, currency))
+            for (number, event_type), (first_us, last, n, amount, currency) in self._folds.items()
+        ]
+        p.delivered, p.accepted = len(self._delivered), len(self._accepted)
+        p.amounts = dict(self._amounts)
+        p.hash_total = sum(map(int.from_bytes, ids)) % _HASH_TOTAL_MODULUS
+        if raw:
+            p.raw = [(position, raw[position]) for position in sorted(self._accepted & raw.keys())]
+        self._documents.remember()
+        return p
 
 
 class _Documents:
     """Numbers a batch's documents and gathers what its events say of each."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, p: Prepared, told: Told) -> None:
+        self._p = p
         self._told = told
         self._number_of: dict[Name, int] = {}
-        self._spans: list[tuple[date, date]] = []
         self._held: list[Held] = []
 
     def number(self, event: Event) -> int:
         """Return the number of an event's document, and note its month and references."""
-        spans, month = self._spans, event.month
-        number = self._number_of.setdefault(event.document, len(spans))
+        spans, month, name = self._p.spans, event.month, event.document
+        number = self._number_of.setdefault(name, len(spans))
         if number == len(spans):
             spans.append(_month_only(month))
             self._held.append(event.references)
+            content, references, hashed = self._tell(name, event.references)
+            self._p.names.append(content)
+            self._p.references.append(references)
+            self._p.hashes.append(hashed)
             return number
         first, last = spans[number]
         if not first <= month <= last:
             spans[number] = min(first, month), max(last, month)
-        if event.references != self._held[number]:
-            self._held[number] += event.references
+        held = self._held[number]
+        if event.references != held and not set(event.references) <= set(held):
+            self._held[number] = held = held + event.references
+            _, self._p.references[number], self._p.hashes[number] = self._tell(name, held)
         return number
 
-    def pack(self, p: Prepared) -> None:
-        """Pack the names and references of all documents."""
-        p.spans = self._spans
-        for name, held in zip(self._number_of, self._held, strict=True):
-            told = self._told.get(name)
-            if told is not None and told[0] == held:
-                p.names.append(told[1])
-                p.references.append([])
-                p.hashes.append(0)
-                continue
-            content, references, hashed = _whole(name, held)
-            p.names.append(content)
-            p.references.append(references)
-            p.hashes.append(hashed)
-            self._told[name] = held, content
-            if len(self._told) > TOLD_MAX:
-                self._told.popitem(last=False)
+    def _tell(self, name: Name, held: Held) -> tuple[bytes, list[bytes], int]:
+        """Return a document's content id, its packed references, and the hash of all but the first."""
+        told = self._told.get(name)
+        return (told[1], [], 0) if told is not None and told[0] == held else _whole(name, held)
+
+    def remember(self) -> None:
+        """Note what is told by now."""
+        for name, held, content in zip(self._number_of, self._held, self._p.names, strict=True):
+            if name not in self._told or self._told[name][0] != held:
+                self._told[name] = held, content
+                if len(self._told) > TOLD_MAX:
+                    self._told.popitem(last=False)
 
 
 def _whole(name: Name, held: Held) -> tuple[bytes, list[bytes], int]:
@@ -209,15 +225,28 @@ _shared = lru_cache(8_192)(
 _month_only = lru_cache(4_096)(lambda month: (month, month))
 
 
-def _fold(members: list[tuple[int, Event]]) -> bytes:
-    if len(members) == 1:
-        occurred_us, event = members[0]
-        return rows.step_tail(occurred_us, occurred_us, 1, event)
-    last_us, last = max(members, key=_order)
-    return rows.step_tail(min(us for us, _ in members), last_us, len(members), last)
+_Fold = tuple[int, tuple[int, int, bytes], int, int | None, str | None]
+"""A step so far: its first instant, which event was the last, how many there are, the last one's amount."""
 
 
-def _order(member: tuple[int, Event]) -> tuple[int, int, bytes]:
-    occurred_us, event = member
-    sequence = event.sequence if event.sequence is not None else -(2**63)
-    return occurred_us, sequence, event.event_id
+def _folded(fold: _Fold | None, occurred_us: int, event: Event) -> _Fold:
+    """Add an event to a step."""
+    order = occurred_us, event.sequence if event.sequence is not None else -(2**63), event.event_id
+    if fold is None:
+        return occurred_us, order, 1, event.amount_minor, event.currency
+    first_us, last, n, amount_minor, currency = fold
+    if order > last:
+        last, amount_minor, currency = order, event.amount_minor, event.currency
+    return min(first_us, occurred_us), last, n + 1, amount_minor, currency
+
+
+def without(p: Prepared, known: Revisions) -> Prepared:
+    """Prepare a batch's events again, out of their rows, without those that are known by now."""
+    personal = {(event_id, n): fields for event_id, n, _, fields in p.personal}
+    preparation = Preparation(known)
+    for event, revision_no in map(rows.event_of, p.tails):
+        fields = personal.get((event.event_id, revision_no))
+        if fields is not None:
+            event = msgspec.structs.replace(event, personal=msgspec.json.decode(fields))  # noqa: PLW2901
+        preparation.add([event])
+    return preparation.done(dict(p.raw))

@@ -10,7 +10,9 @@ import struct
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from collector.model.event import Event
 from collector.model.reference import Name
@@ -137,10 +139,35 @@ def event_head(batch: int, document: int) -> bytes:
     return _event_head(len(EVENT_COLUMNS), 8, batch, 8, document)
 
 
-def event_of(tail: bytes) -> tuple[bytes, date]:
+def event_key(tail: bytes) -> tuple[bytes, date]:
     """Unpack what identifies the event that `event_tail` has packed: its id and month."""
     *_, event_id, _, _, _, month = _event_start(tail)
     return event_id, date.fromordinal(month + _EPOCH_DAY)
+
+
+def event_of(tail: bytes) -> tuple[Event, int]:
+    """Unpack what `event_tail` has packed: the event without what is personal, and its revision number."""
+    occurred, event_id, revision, month, revision_no, position, sequence, amount, *texts = _fields(
+        tail
+    )
+    event_type, currency, entity, body = texts
+    kept = _decode(body[1:])
+    return Event(
+        event_id,
+        revision,
+        date.fromordinal(_int(month) + _EPOCH_DAY),
+        _int(position),
+        _EPOCH + _int(occurred) * _MICROSECOND,
+        event_type.decode(),
+        kept.document,
+        kept.references,
+        None if sequence is None else _int(sequence),
+        None if amount is None else _int(amount),
+        None if currency is None else currency.decode(),
+        None if entity is None else entity.decode(),
+        body[1:],
+        None,
+    ), _int(revision_no)
 
 
 def document_row(  # noqa: PLR0913, PLR0917 -- a row's columns
@@ -187,16 +214,27 @@ def step_head(document: int) -> bytes:
     return _step_head(len(STEP_COLUMNS), 8, document)
 
 
-def step_tail(first_us: int, last_us: int, n: int, last: Event) -> bytes:
-    """Pack a step but for its document: `last` is the event that says its type and amount."""
-    return b"".join(
-        (
-            _step_mid(8, first_us, 8, last_us),
-            _number(last.amount_minor),
-            _count(4, n),
-            _labels(last.type, last.currency),
-        )
-    )
+def step_tail(
+    first_us: int,
+    last_us: int,
+    n: int,
+    event_type: str,
+    amount_minor: int | None,
+    currency: str | None,
+) -> bytes:
+    """Pack a step but for its document: the amount is its last event's."""
+    mid = _step_mid(8, first_us, 8, last_us)
+    return b"".join((mid, _number(amount_minor), _count(4, n), _labels(event_type, currency)))
+
+
+class _Body(msgspec.Struct):
+    """What an event's body says of documents."""
+
+    document: Name
+    references: tuple[tuple[int, Name], ...] = ()
+
+
+_decode = msgspec.json.Decoder(_Body).decode
 
 
 class Fold(NamedTuple):
@@ -211,14 +249,7 @@ class Fold(NamedTuple):
 
 def fold_of(tail: bytes) -> Fold:
     """Unpack what `step_tail` has packed."""
-    fields: list[bytes | None] = []
-    at = 0
-    while at < len(tail):
-        length = int.from_bytes(tail[at : at + 4], "big", signed=True)
-        at += 4
-        fields.append(None if length < 0 else tail[at : at + length])
-        at += max(length, 0)
-    first, last, amount, n, _, currency = fields
+    first, last, amount, n, _, currency = _fields(tail)
     return Fold(
         _EPOCH + _int(first) * _MICROSECOND,
         _EPOCH + _int(last) * _MICROSECOND,
@@ -228,8 +259,20 @@ def fold_of(tail: bytes) -> Fold:
     )
 
 
-def _int(raw: bytes | None) -> int:
-    return int.from_bytes(raw or b"", "big", signed=True)
+def _fields(tail: bytes) -> list[Any]:
+    """Take a row apart into its fields' bytes, None where they are null."""
+    fields: list[bytes | None] = []
+    at = 0
+    while at < len(tail):
+        length = _int(tail[at : at + 4])
+        at += 4
+        fields.append(None if length < 0 else tail[at : at + length])
+        at += max(length, 0)
+    return fields
+
+
+def _int(raw: bytes) -> int:
+    return int.from_bytes(raw, "big", signed=True)
 
 
 def stream(rows: Iterable[bytes]) -> io.BytesIO:

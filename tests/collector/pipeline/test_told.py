@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 
 import asyncpg
+import msgspec
 import pytest
 
 from collector.clock import now
@@ -13,7 +14,7 @@ from collector.model.event import Event
 from collector.model.reference import IDENTITY, Name, content_id, digest
 from collector.pipeline import commit as committing
 from collector.pipeline.commit import Batch, Memory, batch_of, commit
-from collector.pipeline.prepare import Prepared, Revisions, Told, prepare
+from collector.pipeline.prepare import Preparation, Prepared, Told
 from collector.store import ingest, rows, streams
 from tests.support.postgres import Database
 
@@ -21,7 +22,8 @@ INVOICE = Name("invoice", "", "I-1")
 ORDER, CASE = Name("order", "", "O-1"), Name("case", "", "C-1")
 
 
-def event(n: int, *references: Name, document: Name = INVOICE) -> Event:
+def event(n: int, *others: Name, document: Name = INVOICE) -> Event:
+    references = tuple((IDENTITY, name) for name in others)
     return Event(
         event_id=digest("event", str(n)),
         revision=digest("revision", str(n)),
@@ -30,14 +32,20 @@ def event(n: int, *references: Name, document: Name = INVOICE) -> Event:
         occurred_at=datetime(2026, 1, n + 1, tzinfo=UTC),
         type="invoice.changed",
         document=document,
-        references=tuple((IDENTITY, name) for name in references),
+        references=references,
         sequence=None,
         amount_minor=n,
         currency="EUR",
         entity=None,
-        body=b"{}",
+        body=msgspec.json.encode({"document": document, "references": references}),
         personal=None,
     )
+
+
+def packed(events: list[Event], told: Told | None = None) -> Prepared:
+    preparation = Preparation(told=told)
+    preparation.add(events)
+    return preparation.done()
 
 
 def names(p: Prepared) -> list[list[tuple[int, bytes]]]:
@@ -57,10 +65,7 @@ async def enter(
     stream = await streams.register(conn, "erp", "books", "books")
     row = ingest.BatchRow(0, stream, None, "part", "mapping", None, None, read=len(events))
 
-    async def again(known: Revisions) -> Prepared:
-        return prepare(events, known)
-
-    batch = Batch(row, prepare(events, told=told), again)
+    batch = Batch(row, packed(events, told))
     await commit(conn, batch, lambda _kind: 20, now, memory=memory)
 
 
@@ -73,11 +78,11 @@ def test_what_is_told_once_is_not_told_again_unless_it_is_more() -> None:
     told: Told = OrderedDict()
     own, order, case = (0, content_id(INVOICE)), (1, content_id(ORDER)), (1, content_id(CASE))
 
-    chunks = [prepare([event(n, *held)], told=told) for n, held in enumerate([(ORDER,), (ORDER,), (ORDER, CASE), (ORDER,)])]  # fmt: skip
+    chunks = [packed([event(n, *held)], told) for n, held in enumerate([(ORDER,), (ORDER,), (ORDER, CASE), (ORDER,)])]  # fmt: skip
 
     assert [names(p) for p in chunks] == [[[own, order]], [[]], [[own, order, case]], [[own, order]]]  # fmt: skip
     assert [p.names for p in chunks] == [[content_id(INVOICE)]] * 4
-    assert names(prepare([event(9, ORDER)])) == [[own, order]], "without a pass nothing is taken on trust"  # fmt: skip
+    assert names(packed([event(9, ORDER)])) == [[own, order]], "without a pass nothing is taken on trust"  # fmt: skip
 
 
 @pytest.mark.parametrize("forgetful", [False, True])
@@ -103,7 +108,7 @@ async def test_the_store_is_the_same_as_if_all_were_told(
 
 async def test_what_was_told_and_is_not_there_is_told_after_all(conn: asyncpg.Connection) -> None:
     told: Told = OrderedDict()
-    prepare([event(0, ORDER)], told=told)  # whatever became of that chunk
+    packed([event(0, ORDER)], told)  # whatever became of that chunk
 
     await enter(conn, [event(1, ORDER)], told, Memory())
 
@@ -132,7 +137,8 @@ def test_those_known_longest_are_forgotten_first(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_batch_crosses_to_another_process_whole() -> None:
-    p = prepare([event(0, ORDER), event(1, ORDER, CASE)], raw={0: b"raw"})
+    p = packed([event(0, ORDER), event(1, ORDER, CASE)])
+    p.raw = [(0, b"raw")]
     p.amounts["EUR"] = 2**70  # MessagePack has no such number
 
     assert pickle.loads(pickle.dumps(p)) == p  # noqa: S301 -- our own

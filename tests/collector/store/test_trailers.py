@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from collector.clock import now
@@ -51,7 +52,7 @@ def event(number: int) -> Event:
         amount_minor=100,
         currency="EUR",
         entity=None,
-        body=b"{}",
+        body=msgspec.json.encode({"document": ("entry", "", str(number))}),
         personal=None,
     )
 
