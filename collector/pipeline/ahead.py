@@ -7,7 +7,6 @@ of many records is therefore read in a process of its own; a short one is over b
 import gc
 import subprocess
 import sys
-from collections import OrderedDict
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -34,7 +33,7 @@ from collector.errors import TieoutError, Transient
 from collector.model.event import Event
 from collector.model.reference import digest
 from collector.pipeline.mapping import CompiledMapping, record_hash
-from collector.pipeline.prepare import Preparation, Prepared, Told
+from collector.pipeline.prepare import TOLD, Preparation, Prepared, Told
 from collector.pipeline.values import FUTURE_DAYS_MAX, NotMapped
 from collector.store.quarantine import Quarantined
 
@@ -136,7 +135,7 @@ class Pass:
     def __init__(self, source: Source, part: Part, cursor: Cursor | None) -> None:
         self._source = source
         self._chunks: Iterator[Chunk] = source.reader.read(part, cursor)
-        self._told: Told = OrderedDict()
+        self._told = Told(TOLD)
 
     def next(self, until: datetime) -> Mapped | None:
         """Read and map the next chunk; None where the pass is over."""

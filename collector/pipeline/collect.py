@@ -19,7 +19,7 @@ from collector.clock import Clock
 from collector.connector import Cursor, Ending, Part, Redelivers
 from collector.errors import TieoutError, Transient
 from collector.pipeline.ahead import AHEAD, GC_OBJECTS, Mapped, Pass, Process, Source, latest
-from collector.pipeline.commit import Batch, Limit, Memory, commit
+from collector.pipeline.commit import REMEMBERED, Batch, Limit, Memory, commit
 from collector.store import ingest, streams
 
 
@@ -90,7 +90,7 @@ class Collector:
         self.conn = conn
         self.limit = limit
         self.clock = clock
-        self.memory = Memory()
+        self.memory = Memory(REMEMBERED)
         self._process: Process | None = None
 
     def __enter__(self) -> Self:

@@ -6,7 +6,7 @@ database refuses a duplicate, or when somebody else entered one of the batch's d
 """
 
 import asyncio
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import cast
@@ -18,11 +18,12 @@ from collector.model.event import Event
 from collector.model.reference import IDENTITY, OWN
 from collector.pipeline import correlate
 from collector.pipeline.prepare import Prepared, prepare, references_hash, without
+from collector.pipeline.recent import Recent
 from collector.store import ingest, quarantine, rows
 
 Limit = Callable[[str], int]
 
-REMEMBERED_MAX = 200_000
+REMEMBERED = 100_000
 """Documents that a collector remembers, so as not to look them up for each of their events."""
 
 
@@ -52,26 +53,13 @@ def batch_of(
     return Batch(row, prepare(events), resolutions=resolutions)
 
 
-class Memory:
-    """What a collector remembers of documents, by content id.
+Memory = Recent[bytes, ingest.Known]
+"""What a collector remembers of documents, by content id.
 
-    It is never wrong, for a document keeps its number and only gains references, months and steps; at
-    worst it knows too little: of references and months the database is asked then, and a step that it
-    does not know is refused as a duplicate, upon which the careful road is taken, without memory.
-    """
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[bytes, ingest.Known] = OrderedDict()
-
-    def get(self, name: bytes) -> ingest.Known | None:
-        """Return what is remembered of a document."""
-        return self._known.get(name)
-
-    def keep(self, name: bytes, known: ingest.Known) -> None:
-        """Remember a document of a committed batch; the longest-known are forgotten first."""
-        self._known[name] = known
-        if len(self._known) > REMEMBERED_MAX:
-            self._known.popitem(last=False)
+It is never wrong, for a document keeps its number and only gains references, months and steps; at
+worst it knows too little: of references and months the database is asked then, and a step that it
+does not know is refused as a duplicate, upon which the careful road is taken, without memory.
+"""
 
 
 async def commit(
@@ -85,7 +73,7 @@ async def commit(
 ) -> ingest.BatchRow:
     """Commit a batch in one transaction; return its row with what became of its records."""
     await ingest.ensure_partitions(conn, batch.prepared.months)
-    writer = _Writer(conn, batch, limit, clock, memory or Memory())
+    writer = _Writer(conn, batch, limit, clock, Memory(REMEMBERED) if memory is None else memory)
     if not careful:
         try:
             return await writer.attempt(careful=False)
@@ -124,7 +112,7 @@ class _Writer:
             else:
                 before = await ingest.last_seq(conn)
             row = msgspec.structs.replace(batch.row, id=await ingest.next_batch(conn))
-            memory = Memory() if careful else self.memory
+            memory = Memory(REMEMBERED) if careful else self.memory
             work = Correlation(conn, p, self.limit, memory)
             await work.look_up()
             # packing goes on while the database takes the facts
@@ -169,11 +157,15 @@ class _Writer:
 
 
 class Packed(msgspec.Struct):
-    """Rows of a batch: of new references and steps, and what is added to steps that are stored."""
+    """Rows of a batch: of new references and steps, and what is added to steps that are stored.
+
+    `passed` are the new steps as (document's number within the batch, event type).
+    """
 
     batch: int = 0
     references: list[bytes] = []
     steps: list[bytes] = []
+    passed: list[tuple[int, str]] = []
     additions: dict[tuple[int, str], rows.Fold] = {}
 
 
@@ -200,6 +192,7 @@ class Correlation:
         self.component_of: dict[int, int] = {}
         self.grown: set[int] = set()
         self.unremembered: list[int] = []
+        self.widened: dict[int, rows.Span] = {}
         self.gained: dict[int, int] = {}
 
     async def look_up(self) -> None:
@@ -224,6 +217,7 @@ class Correlation:
             for n, known in enumerate(self.known)
             if p.references[n] and (known is None or known.references_hash != p.hashes[n])
         ]
+        self._note_widened()
         for n in self.active:
             for role, name, kind in map(rows.reference_of, p.references[n]):
                 if role <= IDENTITY:
@@ -232,6 +226,13 @@ class Correlation:
         asked = {names[n] for n in unknown if p.references[n]}
         await self._look_up({name: self.most[name] for name in self.held.keys() - asked})
         self._note_components()
+
+    def _note_widened(self) -> None:
+        for n, known in enumerate(self.known):
+            if known is not None and self.p.spans[n] != known.span:
+                (first, last), (known_first, known_last) = self.p.spans[n], known.span
+                if first < known_first or last > known_last:
+                    self.widened[n] = min(first, known_first), max(last, known_last)
 
     def _own_limit(self, n: int) -> int:
         """Return how many others to look for that hold a document's own name; it comes first itself."""
@@ -263,27 +264,23 @@ class Correlation:
 
     def learn(self, memory: Memory) -> None:
         """Have the batch's documents remembered, now that it is committed."""
-        for n, known in enumerate(self.known):
-            if known is None:
-                made = ingest.Known(self.ids[n], self.p.hashes[n], *self.p.spans[n], frozenset())
+        for n in self.active:
+            if self.known[n] is None:
+                made = ingest.Known(self.ids[n], self.p.hashes[n], self.p.spans[n], frozenset())
                 self.known[n] = made
-                memory.keep(self.names[n], made)
-            elif self._widens(n, known):
-                first, last = self.p.spans[n]
-                known.first_month = min(first, known.first_month)
-                known.last_month = max(last, known.last_month)
-        for n, hashed in self.gained.items():
-            cast("ingest.Known", self.known[n]).references_hash = hashed
+                memory.put(self.names[n], made)
         for n in self.unremembered:
-            memory.keep(self.names[n], cast("ingest.Known", self.known[n]))
-        for n, event_type, _ in self.p.steps:
-            known = cast("ingest.Known", self.known[n])
-            if event_type not in known.types:
-                known.types = _with(known.types, event_type)
+            memory.put(self.names[n], self._stored(n))
+        for n, span in self.widened.items():
+            self._stored(n).span = span
+        for n, hashed in self.gained.items():
+            self._stored(n).references_hash = hashed
+        for n, event_type in self.packed.passed:
+            known = self._stored(n)
+            known.types = _with(known.types, event_type)
 
-    def _widens(self, n: int, known: ingest.Known) -> bool:
-        first, last = self.p.spans[n]
-        return first < known.first_month or last > known.last_month
+    def _stored(self, n: int) -> ingest.Known:
+        return cast("ingest.Known", self.known[n])
 
     def pack(self, batch: int) -> None:
         """Pack new references and steps: all that can be done before the lock is held."""
@@ -298,6 +295,7 @@ class Correlation:
             known, document = self.known[n], ids[n]
             if known is None or event_type not in known.types:
                 packed.steps += rows.step_head(document), tail
+                packed.passed.append((n, event_type))
             elif (n, event_type) not in p.revised:
                 packed.additions[document, event_type] = rows.fold_of(tail)
 
@@ -305,17 +303,14 @@ class Correlation:
         """Place documents in components; write documents, references and steps."""
         label_of = await self._place(seq)
         p, ids, packed = self.p, self.ids, self.packed
-        documents: list[bytes] = []
-        widened = []
-        for n, known in enumerate(self.known):
-            if known is None:
+        documents = []
+        for n in self.active:
+            if self.known[n] is None:
                 _, name, kind = rows.reference_of(p.references[n][0])
                 numbers = ids[n], label_of[ids[n]], seq
                 documents.append(rows.document_row(*numbers, name, p.hashes[n], p.spans[n], kind))
-            elif self._widens(n, known):
-                widened.append((known.document, *p.spans[n]))
         await ingest.copy(self.conn, "document", documents)
-        await ingest.widen_months(self.conn, widened)
+        await ingest.widen_months(self.conn, {ids[n]: span for n, span in self.widened.items()})
         await ingest.copy(self.conn, "reference", packed.references + await self._added())
         await ingest.copy(self.conn, "step", packed.steps)
         added = await ingest.add_to_steps(self.conn, packed.additions)

@@ -1,6 +1,6 @@
 """A batch's events, arranged by document and packed: all that can be done without the database."""
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import lru_cache
@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from collector.model.event import Event
 from collector.model.reference import IDENTITY, OWN, Name, content_id
+from collector.pipeline.recent import Recent
 from collector.store import rows
 
 _HASH_MODULUS = 2**64
@@ -47,7 +48,7 @@ class Prepared(msgspec.Struct, array_like=True):
     names: list[bytes] = []
     references: list[list[bytes]] = []
     hashes: list[int] = []
-    spans: list[tuple[date, date]] = []
+    spans: list[rows.Span] = []
     steps: list[tuple[int, str, bytes]] = []
     revised: set[Step] = set()
     personal: list[tuple[bytes, int, date, str]] = []
@@ -78,10 +79,11 @@ def references_hash(references: Iterable[tuple[int, bytes]]) -> int:
     return (total + _HASH_MODULUS // 2) % _HASH_MODULUS - _HASH_MODULUS // 2
 
 
-Told = OrderedDict[Name, tuple[Held, bytes]]
+Told = Recent[Name, tuple[Held, bytes]]
 """Documents that earlier chunks of a pass have told whole: their references, and the name's content id."""
 
-TOLD_MAX = 50_000
+TOLD = 25_000
+"""Documents whose telling is remembered, and up to twice as many."""
 
 
 def prepare(events: Iterable[Event], known: Revisions | None = None) -> Prepared:
@@ -101,7 +103,7 @@ class Preparation:
 
     def __init__(self, known: Revisions | None = None, told: Told | None = None) -> None:
         self._p = Prepared()
-        self._documents = _Documents(self._p, OrderedDict() if told is None else told)
+        self._documents = _Documents(self._p, Told(TOLD) if told is None else told)
         self._revisions = {event: tuple(met) for event, met in (known or {}).items()}
         self._ids: list[bytes] = []
         self._folds: dict[Step, _Fold] = {}
@@ -152,7 +154,6 @@ class Preparation:
         p.hash_total = sum(map(int.from_bytes, ids)) % _HASH_TOTAL_MODULUS
         if raw:
             p.raw = [(position, raw[position]) for position in sorted(self._accepted & raw.keys())]
-        self._documents.remember()
         return p
 
 
@@ -167,10 +168,10 @@ class _Documents:
 
     def number(self, event: Event) -> int:
         """Return the number of an event's document, and note its month and references."""
-        spans, month, name = self._p.spans, event.month, event.document
+        spans, month, name = self._p.spans, rows.days(event.month), event.document
         number = self._number_of.setdefault(name, len(spans))
         if number == len(spans):
-            spans.append(_month_only(month))
+            spans.append((month, month))
             self._held.append(event.references)
             content, references, hashed = self._tell(name, event.references)
             self._p.names.append(content)
@@ -189,15 +190,11 @@ class _Documents:
     def _tell(self, name: Name, held: Held) -> tuple[bytes, list[bytes], int]:
         """Return a document's content id, its packed references, and the hash of all but the first."""
         told = self._told.get(name)
-        return (told[1], [], 0) if told is not None and told[0] == held else _whole(name, held)
-
-    def remember(self) -> None:
-        """Note what is told by now."""
-        for name, held, content in zip(self._number_of, self._held, self._p.names, strict=True):
-            if name not in self._told or self._told[name][0] != held:
-                self._told[name] = held, content
-                if len(self._told) > TOLD_MAX:
-                    self._told.popitem(last=False)
+        if told is not None and told[0] == held:
+            return told[1], [], 0
+        whole = _whole(name, held)
+        self._told.put(name, (held, whole[0]))
+        return whole
 
 
 def _whole(name: Name, held: Held) -> tuple[bytes, list[bytes], int]:
@@ -221,9 +218,6 @@ def _packed(role: int, name: Name) -> tuple[bytes, bytes]:
 _shared = lru_cache(8_192)(
     _packed
 )  # a cost centre is in every second record, a payment run in hundreds
-
-_month_only = lru_cache(4_096)(lambda month: (month, month))
-
 
 _Fold = tuple[int, tuple[int, int, bytes], int, int | None, str | None]
 """A step so far: its first instant, which event was the last, how many there are, the last one's amount."""

@@ -86,7 +86,7 @@ async def _copy_documents(
                     for role, *reference in f.references
                     if role != OWN
                 ),
-                (f.first_month, f.last_month),
+                (rows.days(f.first_month), rows.days(f.last_month)),
                 name.kind,
             )
             for d, name, f in seen

@@ -26,7 +26,8 @@ _LOCK = 0x7469656F7574  # "tieout"
 # Many keys go in as one text each: the driver's encoder of arrays costs more than the look-up itself.
 # A name is asked for by its content id, which is its two hashes.
 _LOOK_UP = """
-SELECT q.i, r.document, r.role, d.component, d.references_hash, d.first_month, d.last_month,
+SELECT q.i, r.document, r.role, d.component, d.references_hash,
+       d.first_month - date '2000-01-01', d.last_month - date '2000-01-01',
        CASE WHEN r.role = 0 THEN
            (SELECT string_agg(s.type, ',') FROM tieout.step s WHERE s.document = d.id) END AS types
 FROM (SELECT i, most, ('x' || left(name, 16))::bit(64)::bigint AS value_hash,
@@ -138,12 +139,11 @@ async def next_documents(conn: Connection, count: int) -> list[int]:
 
 
 class Known(msgspec.Struct, gc=False):
-    """A stored document: its number, the hash of its references, its events' months and types."""
+    """A stored document: its number, the hash of its references, its events' months and their types."""
 
     document: int
     references_hash: int
-    first_month: date
-    last_month: date
+    span: rows.Span
     types: frozenset[str]
 
 
@@ -170,7 +170,7 @@ async def look_up(
     )
     out: dict[bytes, list[Holder]] = {}
     for i, document, role, component, hashed, first, last, types in found:
-        known = Known(document, hashed, first, last, _types(types)) if role == 0 else None
+        known = Known(document, hashed, (first, last), _types(types)) if role == 0 else None
         out.setdefault(names[i - 1], []).append(Holder(document, component, known))
     return out
 
@@ -260,16 +260,17 @@ async def copy_raw(conn: Connection, batch: int, records: Sequence[tuple[int, by
     )
 
 
-async def widen_months(conn: Connection, spans: Sequence[tuple[int, date, date]]) -> None:
-    """Widen the range of months in which stored documents have events: (document, first, last)."""
+async def widen_months(conn: Connection, spans: Mapping[int, rows.Span]) -> None:
+    """Widen the range of months in which stored documents have events: {document: span}."""
     if spans:
-        documents, firsts, lasts = zip(*spans, strict=True)
+        firsts, lasts = zip(*spans.values(), strict=True)
         await conn.execute(
             "UPDATE tieout.document d SET first_month = least(d.first_month, s.first),"
             " last_month = greatest(d.last_month, s.last)"
-            " FROM unnest($1::bigint[], $2::date[], $3::date[]) s(id, first, last)"
+            " FROM (SELECT id, date '2000-01-01' + first AS first, date '2000-01-01' + last AS last"
+            "       FROM unnest($1::bigint[], $2::int[], $3::int[]) u(id, first, last)) s"
             " WHERE d.id = s.id AND (s.first < d.first_month OR s.last > d.last_month)",
-            documents,
+            list(spans),
             firsts,
             lasts,
         )

@@ -38,6 +38,9 @@ _count = struct.Struct(">ii").pack
 _length = struct.Struct(">i").pack
 _jsonb = struct.Struct(">iB").pack
 
+Span = tuple[int, int]
+"""The first and the last month with events, as days since 2000-01-01 (see `days`)."""
+
 EVENT_COLUMNS = [
     "batch",
     "document",
@@ -176,12 +179,12 @@ def document_row(  # noqa: PLR0913, PLR0917 -- a row's columns
     seq: int,
     content: bytes,
     references: int,
-    span: tuple[date, date],
+    span: Span,
     kind: str,
 ) -> bytes:
-    """Pack a row of `document`: `content` is its content id, `span` its first and last month."""
+    """Pack a row of `document`: `content` is its content id."""
     numbers = 8, document, 8, component, 8, seq
-    months = 4, days(span[0]), 4, days(span[1])
+    months = 4, span[0], 4, span[1]
     return _document(8, *numbers, 16, content, 8, references, *months) + _labels(kind)
 
 

@@ -1,7 +1,6 @@
 """A document that an earlier chunk of the pass has told whole goes by its name alone."""
 
 import pickle
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 
@@ -12,7 +11,6 @@ import pytest
 from collector.clock import now
 from collector.model.event import Event
 from collector.model.reference import IDENTITY, Name, content_id, digest
-from collector.pipeline import commit as committing
 from collector.pipeline.commit import Batch, Memory, batch_of, commit
 from collector.pipeline.prepare import Preparation, Prepared, Told
 from collector.store import ingest, rows, streams
@@ -75,7 +73,7 @@ async def named(conn: asyncpg.Connection) -> list[tuple[str, int]]:
 
 
 def test_what_is_told_once_is_not_told_again_unless_it_is_more() -> None:
-    told: Told = OrderedDict()
+    told = Told(10)
     own, order, case = (0, content_id(INVOICE)), (1, content_id(ORDER)), (1, content_id(CASE))
 
     chunks = [packed([event(n, *held)], told) for n, held in enumerate([(ORDER,), (ORDER,), (ORDER, CASE), (ORDER,)])]  # fmt: skip
@@ -89,8 +87,8 @@ def test_what_is_told_once_is_not_told_again_unless_it_is_more() -> None:
 async def test_the_store_is_the_same_as_if_all_were_told(
     conn: asyncpg.Connection, *, forgetful: bool
 ) -> None:
-    told: Told = OrderedDict()
-    memory = Memory()
+    told = Told(10)
+    memory = Memory(10)
     joined = Name("invoice", "", "I-2")
     chunks = [
         [event(0, ORDER)],
@@ -99,7 +97,7 @@ async def test_the_store_is_the_same_as_if_all_were_told(
         [event(4, ORDER)],
     ]
     for chunk in chunks:
-        await enter(conn, chunk, told, Memory() if forgetful else memory)
+        await enter(conn, chunk, told, Memory(10) if forgetful else memory)
 
     assert await named(conn) == [("I-1", 0), ("I-2", 0), ("C-1", 1), ("I-1", 1), ("O-1", 1)]
     assert await conn.fetchval("SELECT count(DISTINCT component) FROM tieout.document") == 1
@@ -107,33 +105,23 @@ async def test_the_store_is_the_same_as_if_all_were_told(
 
 
 async def test_what_was_told_and_is_not_there_is_told_after_all(conn: asyncpg.Connection) -> None:
-    told: Told = OrderedDict()
+    told = Told(10)
     packed([event(0, ORDER)], told)  # whatever became of that chunk
 
-    await enter(conn, [event(1, ORDER)], told, Memory())
+    await enter(conn, [event(1, ORDER)], told, Memory(10))
 
     assert await named(conn) == [("I-1", 0), ("O-1", 1)]
     assert await conn.fetchval("SELECT count(*) FROM tieout.event") == 1
 
 
 async def test_on_the_careful_road_everything_is_told(conn: asyncpg.Connection) -> None:
-    told: Told = OrderedDict()
-    await enter(conn, [event(0, ORDER)], told, Memory())
+    told = Told(10)
+    await enter(conn, [event(0, ORDER)], told, Memory(10))
 
-    await enter(conn, [event(0, ORDER), event(1, ORDER)], told, Memory())  # one of them is known
+    await enter(conn, [event(0, ORDER), event(1, ORDER)], told, Memory(10))  # one of them is known
 
     assert await conn.fetchval("SELECT count(*) FROM tieout.event") == 2
     assert await named(conn) == [("I-1", 0), ("O-1", 1)]
-
-
-def test_those_known_longest_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(committing, "REMEMBERED_MAX", 3)
-    memory = Memory()
-    day = date(2026, 1, 1)
-    for n in range(5):
-        memory.keep(bytes([n]), ingest.Known(n, 0, day, day, frozenset()))
-
-    assert [memory.get(bytes([n])) is None for n in range(5)] == [True, True, False, False, False]
 
 
 def test_a_batch_crosses_to_another_process_whole() -> None:
