@@ -32,6 +32,9 @@ from connectors.kit.streams import BLOCK_BYTES, CutOffError, Stream
 CHUNK_BYTES_MAX: Final = 16 << 20
 """Of the file in one chunk, unless a single record is longer."""
 
+FIRST_RECORDS_MAX: Final = 1_000
+"""Records in the first chunk of a pass, doubled with each: the store need not wait for a whole one."""
+
 _NS = 1_000_000_000
 
 
@@ -82,6 +85,7 @@ class LinesPass:
         self._prefix = Prefix()
         self._pending: list[Record] = []
         self._read = 0
+        self._most = min(FIRST_RECORDS_MAX, CHUNK_RECORDS_MAX)
 
     def chunks(self, cursor: Cursor | None) -> Iterator[Chunk]:
         """Yield the chunks from `cursor` on; the last one carries the end."""
@@ -157,10 +161,11 @@ class LinesPass:
     def _full(self, offset: int | None) -> Iterator[Chunk]:
         """Yield chunks while there is more than one; all that is pending where `offset` is given."""
         pending = self._pending
-        while len(pending) > CHUNK_RECORDS_MAX or _span(pending) > CHUNK_BYTES_MAX:
-            cut = _cut(pending)
+        while len(pending) > self._most or _span(pending) > CHUNK_BYTES_MAX:
+            cut = _cut(pending, self._most)
             yield self._chunk(pending[:cut], pending[cut].start)
             del pending[:cut]
+            self._most = min(2 * self._most, CHUNK_RECORDS_MAX)
         if offset is not None:
             if pending:
                 yield self._chunk(pending[:], offset)
@@ -198,9 +203,9 @@ def _span(records: list[Record]) -> int:
     return records[-1].start - records[0].start if records else 0
 
 
-def _cut(records: list[Record]) -> int:
-    """Return how many records make the next chunk; at least one stays behind."""
-    most = min(CHUNK_RECORDS_MAX, len(records) - 1)
+def _cut(records: list[Record], most: int) -> int:
+    """Return how many records make the next chunk, at most `most`; at least one stays behind."""
+    most = min(most, len(records) - 1)
     if _span(records[: most + 1]) <= CHUNK_BYTES_MAX:
         return most
     first = records[0].start
