@@ -27,9 +27,15 @@ def packed(field: str) -> bytes:
     return _length(len(raw)) + raw
 
 
+_empty_16 = blake2b(digest_size=16).copy  # a copy takes two thirds of a new one's time
+_empty_8 = blake2b(digest_size=8).copy
+
+
 def digest_of(layout: bytes) -> bytes:
     """Hash fields that are packed and joined already."""
-    return blake2b(layout, digest_size=16).digest()
+    state = _empty_16()
+    state.update(layout)
+    return state.digest()
 
 
 def digest(*fields: str) -> bytes:
@@ -59,9 +65,7 @@ def content_id(name: Name) -> bytes:
     digest("document", *name). Both are signed 64-bit numbers in the store, big-endian here.
     """
     kind, scope, value = name
-    raw = value.encode()
-    layout = _before_value(kind, scope) + _length(len(raw)) + raw
-    return _value_digest(value) + blake2b(layout, digest_size=16).digest()[:8]
+    return _value_digest(value) + digest_of(_before_value(kind, scope) + packed(value))[:8]
 
 
 @lru_cache(4096)
@@ -83,4 +87,6 @@ def value_hash(value: str) -> int:
 
 
 def _value_digest(value: str) -> bytes:
-    return blake2b(fold(value).encode(), digest_size=8).digest()
+    state = _empty_8()
+    state.update(fold(value).encode())
+    return state.digest()

@@ -27,6 +27,7 @@ _JSONB_VERSION = 1
 _int8 = struct.Struct(">iq").pack
 _event_head = struct.Struct(">hiqiq").pack
 _event_mid = struct.Struct(">iqi16si16siiihiq").pack
+_event_plain = struct.Struct(">iqi16si16siiihiqiiq").pack  # no sequence, an amount
 _event_start = struct.Struct(">iqi16si16sii").unpack_from
 _document = struct.Struct(">hiqiqiqi16siqiiii").pack
 _reference_head = struct.Struct(">hiqiq").pack
@@ -111,30 +112,17 @@ def _number(value: int | None) -> bytes:
 
 def event_tail(event: Event, revision_no: int, occurred_us: int) -> bytes:
     """Pack an event but for `batch` and `document`."""
-    body = event.body
-    return b"".join(
-        (
-            _event_mid(
-                8,
-                occurred_us,
-                16,
-                event.event_id,
-                16,
-                event.revision,
-                4,
-                days(event.month),
-                2,
-                revision_no,
-                8,
-                event.position,
-            ),
-            _number(event.sequence),
-            _number(event.amount_minor),
-            _labels(event.type, event.currency, event.entity),
-            _jsonb(len(body) + 1, _JSONB_VERSION),
-            body,
-        )
-    )
+    body, sequence, amount_minor = event.body, event.sequence, event.amount_minor
+    start = (
+        8, occurred_us, 16, event.event_id, 16, event.revision, 4, days(event.month),
+        2, revision_no, 8, event.position,
+    )  # fmt: skip
+    if sequence is None and amount_minor is not None:
+        fixed = _event_plain(*start, -1, 8, amount_minor)
+    else:
+        fixed = _event_mid(*start) + _number(sequence) + _number(amount_minor)
+    labels = _labels(event.type, event.currency, event.entity)
+    return b"".join((fixed, labels, _jsonb(len(body) + 1, _JSONB_VERSION), body))
 
 
 def event_head(batch: int, document: int) -> bytes:
