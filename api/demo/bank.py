@@ -26,6 +26,8 @@ from api.demo.erp import Books, Entry, payment_number, run_name
 NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"
 NOT_PROVIDED = "NOTPROVIDED"
 RETURN_REASON = "AC04"
+COMBINED = "COMBINED"
+"""The purpose of a transfer that the payment factory made of several payments."""
 
 LOST_ENTITY = KW10
 LOST_DAYS = (date(2026, 10, 11), date(2026, 10, 15))
@@ -54,6 +56,7 @@ class Booking:
     creditor: str = ""
     remittance: str = ""
     returned: bool = False
+    combined: bool = False
     payments: int = 1
 
     @property
@@ -83,15 +86,19 @@ def is_run(booking: Booking) -> bool:
 
 def _payments(company: Company, books: Books) -> Iterator[Booking]:
     runs: dict[str, list[Booking]] = {}
+    transfers: dict[str, list[Booking]] = {}
     for claim in company.claims:
         for n, payment in enumerate(claim.timeline.payments, start=1):
             settled, *returned = _booked(books[claim.report_id, -n, False], payment)
             if claim.entity.books_runs:
                 runs.setdefault(settled.refs[0][1], []).append(settled)
+            elif payment.combined:
+                transfers.setdefault(payment.combined, []).append(settled)
             else:
                 yield settled
             yield from returned
     yield from map(_in_one_sum, runs.values())
+    yield from (_combined(name, settled) for name, settled in transfers.items())
 
 
 def _booked(entry: Entry, payment: Payment) -> Iterator[Booking]:
@@ -105,7 +112,8 @@ def _booked(entry: Entry, payment: Payment) -> Iterator[Booking]:
     )
     name = f"{owner.first_name[0]}. {owner.last_name}"
     text = f"Reimbursement {claim.report_id} {claim.purpose}"[:_USTRD]
-    out = (entity, claim.account, payment.settled_at, -entry.amount, ("ICDT", "ESCT"))
+    amount = payment.short - entry.amount
+    out = (entity, claim.account, payment.settled_at, amount, ("ICDT", "ESCT"))
     yield Booking(*out, "Expense reimbursement", refs, name, text)
     if payment.returned_at:
         back = (entity, claim.account, payment.returned_at, entry.amount, ("ICDT", "RRTN"))
@@ -124,6 +132,18 @@ def _in_one_sum(payments: Sequence[Booking]) -> Booking:
         creditor="",
         remittance="",
         payments=len(payments),
+    )
+
+
+def _combined(name: str, payments: Sequence[Booking]) -> Booking:
+    """Book one transfer that pays several claims: it names none of them."""
+    run, *_ = payments[0].refs
+    return replace(
+        payments[0],
+        amount=sum(p.amount for p in payments),
+        refs=(run, ("InstrId", name), ("EndToEndId", name)),
+        remittance=f"Reimbursement of {len(payments)} reports",
+        combined=True,
     )
 
 
@@ -278,6 +298,7 @@ def _details(booking: Booking) -> Tree:
         "Amt": _money(booking.account, booking.amount),
         "CdtDbtInd": _sign(booking.amount),
         "RltdPties": {"Cdtr": {"Pty": {"Nm": booking.creditor}}},
+        **({"Purp": {"Prtry": COMBINED}} if booking.combined else {}),
         "RmtInf": {"Ustrd": booking.remittance},
         **({"RtrInf": reason} if booking.returned else {}),
     }

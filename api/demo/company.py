@@ -222,13 +222,17 @@ class Sending(NamedTuple):
 class Payment(NamedTuple):
     """A claim in a payment run, booked by the bank, and perhaps sent back.
 
-    `amount` is what was paid where it is not what is payable, in minor units.
+    `amount` is what was paid where it is not what is payable, in minor units. `combined` names the
+    transfer that carries it with others of the same payee; the bank books that transfer once, `short`
+    minor units less than what it carries.
     """
 
     run_at: datetime
     settled_at: datetime
     returned_at: datetime | None = None
     amount: int | None = None
+    combined: str = ""
+    short: int = 0
 
 
 @dataclass(frozen=True)

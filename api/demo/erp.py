@@ -21,7 +21,7 @@ _XBLNR, _BKTXT, _SGTXT, _KTEXT = 16, 25, 50, 20
 
 _DOCUMENT_COLUMNS = (
     "MANDT BUKRS BELNR GJAHR BLART BLDAT BUDAT MONAT CPUDT CPUTM USNAM TCODE XBLNR BKTXT WAERS "
-    "STBLG STJAH STGRD XREVERSAL AWTYP AWKEY GRPID BSTAT XREF1_HD KOART LIFNR SHKZG WRBTR ZUONR SGTXT KOSTL "
+    "STBLG STJAH STGRD XREVERSAL AWTYP AWKEY GRPID BSTAT XREF1_HD XREF2_HD KOART LIFNR SHKZG WRBTR ZUONR SGTXT KOSTL "
     "AUGDT AUGBL ZLSPR LAUFD LAUFI"
 )
 DOCUMENT_COLUMNS = _DOCUMENT_COLUMNS.split()
@@ -150,7 +150,7 @@ def _row(books: Books, sent: "Messages", entry: Entry) -> dict[str, str]:
 def _paid(entry: Entry) -> dict[str, str]:
     payment = entry.claim.timeline.payments[-entry.index - 1]
     run = {"LAUFD": f"{payment.run_at:%Y%m%d}", "LAUFI": run_name(entry.entity, payment)}
-    return {"USNAM": "F110BATCH", "TCODE": "F110", **run}
+    return {"USNAM": "F110BATCH", "TCODE": "F110", "XREF2_HD": payment.combined, **run}
 
 
 def _posted(books: Books, sent: "Messages", entry: Entry) -> dict[str, str]:

@@ -31,7 +31,8 @@ DEFAULT_PROJECT = "P-00000"
 class Plot(NamedTuple):
     """A variant of a class: its story, how many of it per entity, and what is true of it.
 
-    The control speaks of the claim, or of the posting with the index `posting`. The controls in `also`
+    The control speaks of the claim, of the posting with the index `posting`, or of the `transfer` that
+    pays it with others. The controls in `also`
     may rightly report it as well, each with a reason of its own: its exposure belongs to `control`.
     """
 
@@ -44,6 +45,7 @@ class Plot(NamedTuple):
     posting: int | None = None
     also: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
+    transfer: bool = False
 
 
 ORDINARY = Plot("ordinary", "ordinary", stories.ordinary, (0, 0, 0))
@@ -221,7 +223,23 @@ LOOKALIKES = (
     Plot("last_minute", "shown", stories.shown_last_minute, (4, 2, 2)),
 )
 PLOTS = DEFECTS + LOOKALIKES
-BY_KIND = {(plot.label, plot.kind): plot for plot in (ORDINARY, *PLOTS)}
+
+COMBINED = "combined_payment"
+COMBINED_SHORT = Plot(
+    DIFFERS,
+    "combined_short",
+    stories.ordinary,
+    (2, 0, 1),
+    DIFFERS,
+    "AMOUNT",
+    transfer=True,
+)
+COMBINED_WHOLE = Plot(COMBINED, "together", stories.ordinary, (12, 0, 6))
+"""Made of ordinary claims (`api.demo.transfers`). JP10's bank shows no single transfers."""
+
+BY_KIND = {
+    (plot.label, plot.kind): plot for plot in (ORDINARY, *PLOTS, COMBINED_SHORT, COMBINED_WHOLE)
+}
 
 
 class Receipt(NamedTuple):

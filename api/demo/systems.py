@@ -31,6 +31,11 @@ class Exports:
         return sum(map(bank.is_run, self.bookings))
 
     @property
+    def transfers(self) -> int:
+        """How many transfers pay several claims each."""
+        return sum(booking.combined for booking in self.bookings)
+
+    @property
     def lost(self) -> list[bank.Booking]:
         """The bank entries that the statements count and do not hold."""
         return [booking for booking in self.bookings if booking.is_lost]

@@ -14,7 +14,7 @@ from api.demo.plan import BY_KIND, DEFECTS, NOT_PAID, ORDINARY, STALE, ZERO_PAYA
 from api.demo.stories import blocked_message
 from api.demo.systems import Exports
 
-FORMAT = "tieout-demo-truth/3"
+FORMAT = "tieout-demo-truth/4"
 """Raised whenever other files come of the same seed: an older folder is then made anew."""
 
 
@@ -78,8 +78,8 @@ class Truth:
     """The truth file: every claim by its report id, every cost centre by its code, and the totals.
 
     `transactions` counts cases end to end: one per claim and cost centre; beside them every bank
-    entry of no claim, every payment run booked in one sum, every worker and every message that names no
-    claim stands alone.
+    entry of no claim, every payment run booked in one sum, every transfer of several claims, every worker
+    and every message that names no claim stands alone.
     """
 
     format: str
@@ -127,6 +127,7 @@ def tell(company: Company, exports: Exports, seed: int) -> Truth:
         "cost_centres": len(centres),
         "bank_entries": exports.housekeeping,
         "payment_runs": exports.runs,
+        "transfers": exports.transfers,
         "workers": len(company.workers),
         "keyless_messages": sum(log.report_id is None for log in middleware.logs(company)),
     }
@@ -152,13 +153,14 @@ def _fate(claim: Claim, exports: Exports) -> Fate:
         exports.books[claim.report_id, index, False].number
         for index in range(len(claim.timeline.postings))
     )
+    item = claim.report_id if plot.posting is None else numbers[plot.posting]
     return Fate(
         label=claim.label,
         kind=claim.kind,
         entity=claim.entity.code,
         control=plot.control,
         reason=plot.reason,
-        item=claim.report_id if plot.posting is None else numbers[plot.posting],
+        item=claim.timeline.payments[0].combined if plot.transfer else item,
         also=plot.also,
         pending=plot.pending,
         documents=numbers,
@@ -211,7 +213,7 @@ def _counted(company: Company, exports: Exports) -> dict[str, int]:
     for log in middleware.logs(company):
         events["message.delivered" if log.status == "COMPLETED" else "message.failed"] += 1
     events["payment_run.booked"] = exports.runs
-    events["payment.settled"] -= len(exports.lost)
+    events["payment.settled"] += exports.transfers - len(exports.lost)
     return dict(sorted(events.items()))
 
 
@@ -230,7 +232,7 @@ def _events(claim: Claim) -> Iterator[str]:
         yield from ("idoc.received", "journal.refused")
     for payment in told.payments:
         yield "payment.instructed"
-        yield from ["payment.settled"] * (not claim.entity.books_runs)
+        yield from ["payment.settled"] * (not claim.entity.books_runs and not payment.combined)
         yield from ["payment.returned"] * (payment.returned_at is not None)
 
 

@@ -116,11 +116,12 @@ def read(folder: Path) -> dict[str, Case]:
 
 
 class _Cases(defaultdict[str, Case]):
-    """Cases by report id; and who is paid how much in each payment run, as the ledger says."""
+    """Cases by report id; and who is paid how much in each payment run and transfer, as the ledger says."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runs: dict[str, list[tuple[Case, str, Decimal]]] = defaultdict(list)
+        self.transfers: dict[str, list[tuple[Case, str, Decimal]]] = defaultdict(list)
 
     @override
     def __missing__(self, report_id: str) -> Case:
@@ -178,6 +179,8 @@ def _read_erp(folder: Path, cases: _Cases) -> None:
             case.instructed.append(number)
             run = f"{row['BUKRS']}-{row['LAUFD']}-{row['LAUFI']}"
             cases.runs[run].append((case, number, amount))
+            if row["XREF2_HD"]:
+                cases.transfers[row["XREF2_HD"]].append((case, number, amount))
         elif row["SHKZG"] == "S":
             case.posted[f"{row['BUKRS']}/{row['STJAH']}/{row['STBLG']}"].reversed_at = at
         else:
@@ -208,6 +211,12 @@ def _read_bank(folder: Path, cases: _Cases) -> None:
                 assert int(text(entry, "c:NtryDtls/c:Btch/c:NbOfTxs")) == len(cases.runs[run])
                 assert Decimal(text(entry, "c:Amt")) == sum(a for *_, a in cases.runs[run])
                 for case, number, amount in cases.runs[run]:
+                    case.paid[number] = Paid(amount, at)
+                continue
+            if entry.findtext("c:NtryDtls/c:TxDtls/c:Purp/c:Prtry", None, CAMT) == "COMBINED":
+                paid = cases.transfers[text(entry, "c:NtryDtls/c:TxDtls/c:Refs/c:InstrId")]
+                assert len(paid) > 1
+                for case, number, amount in paid:
                     case.paid[number] = Paid(amount, at)
                 continue
             report_id = text(entry, "c:NtryDtls/c:TxDtls/c:Refs/c:EndToEndId")
@@ -242,6 +251,24 @@ def lost(folder: Path) -> dict[tuple[str, str], int]:
             day = text(statement, "c:FrToDt/c:FrDtTm")[:10]
             short[entity, day] = short.get((entity, day), 0) + missing
     return short
+
+
+def short_transfers(folder: Path) -> dict[tuple[str, str], str]:
+    """What `amount_differs` says of transfers that pay several claims, by entity and name."""
+    paid: dict[str, Decimal] = defaultdict(Decimal)
+    for row in rows(folder / "erp/bkpf.csv", ";"):
+        if row["BLART"] == "KZ" and row["XREF2_HD"]:
+            paid[row["XREF2_HD"]] += Decimal(row["WRBTR"].replace(",", "."))
+    said = {}
+    for statement in statements(folder):
+        entity = text(statement, "c:Acct/c:Ownr/c:Id/c:OrgId/c:Othr/c:Id")
+        for entry in statement.iterfind("c:Ntry", CAMT):
+            if entry.findtext("c:NtryDtls/c:TxDtls/c:Purp/c:Prtry", None, CAMT) == "COMBINED":
+                name = text(entry, "c:NtryDtls/c:TxDtls/c:Refs/c:InstrId")
+                if Decimal(text(entry, "c:Amt")) != paid.pop(name):
+                    said[entity, name] = "AMOUNT"
+    assert not paid, "the bank books every transfer"
+    return said
 
 
 class Rules:
