@@ -165,12 +165,7 @@ def defects(truth: Truth, runs: list[Run]) -> list[dict[str, Any]]:
         }
         said = {(e.entity, e.number, _bare(e.reason, planted)) for e in run.exceptions}
         right = {(entity, item) for entity, item, _ in planted}
-        right |= {
-            (fate.entity, number)
-            for key, fate in _fates(truth).items()
-            if check in fate.also
-            for number in (key, *fate.documents)
-        }
+        right |= {(f.entity, f.also[check][0]) for f in truth.fates() if check in f.also}
         found.append(
             {
                 "class": check,

@@ -35,7 +35,8 @@ class Dice(Random):
 class Account:
     """A bank account of an entity in one currency; amounts in minor units.
 
-    `top_up` comes weekly from the cash pool, `fee` is charged weekly.
+    `top_up` comes weekly from the cash pool, `fee` is charged weekly. `other` is a currency with as many
+    decimals, which can be taken for it.
     """
 
     currency: str
@@ -45,6 +46,7 @@ class Account:
     opening: int
     top_up: int
     fee: int
+    other: str
 
     def text(self, minor: int, mark: str = ".") -> str:
         """Write an amount as systems do: with the decimals that the currency has."""
@@ -89,6 +91,7 @@ DE10 = Entity(
             opening=90_000_000,
             top_up=40_000_000,
             fee=1_290,
+            other="USD",
         ),
     ),
     cost_centres=("4100", "4120", "4200", "4310", "4700"),
@@ -115,6 +118,7 @@ JP10 = Entity(
             opening=90_000_000,
             top_up=40_000_000,
             fee=880,
+            other="KRW",
         ),
     ),
     cost_centres=("7100", "7200", "7300"),
@@ -136,6 +140,7 @@ KW10 = Entity(
             opening=90_000_000,
             top_up=40_000_000,
             fee=2_500,
+            other="BHD",
         ),
         Account(
             currency="USD",
@@ -145,6 +150,7 @@ KW10 = Entity(
             opening=30_000_000,
             top_up=15_000_000,
             fee=900,
+            other="EUR",
         ),
     ),
     cost_centres=("9100", "9200"),
@@ -189,7 +195,8 @@ class Posting(NamedTuple):
 
     `amount` is what was posted where it is not what is payable, in minor units; `by_hand` means past
     the interface; `replayed` from the same message as the posting before; `allocation` is the part of
-    a declared split. The platform shows it at `shown_at`, by default `SHOWN_AFTER` later.
+    a declared split. The platform shows it at `shown_at`, by default `SHOWN_AFTER` later. It may be
+    parked, which posts nothing; blocked for payment; or in `Account.other` instead of its currency.
     """
 
     at: datetime
@@ -200,6 +207,9 @@ class Posting(NamedTuple):
     replayed: bool = False
     shown: Shown = Shown.RIGHT
     shown_at: datetime | None = None
+    is_parked: bool = False
+    is_blocked: bool = False
+    in_other_currency: bool = False
 
 
 SHOWN_AFTER = timedelta(minutes=90)

@@ -65,6 +65,12 @@ class Entry:
         return self.claim.account
 
     @property
+    def currency(self) -> str:
+        """The currency that it stands in."""
+        is_other = self.index >= 0 and self.claim.timeline.postings[self.index].in_other_currency
+        return self.account.other if is_other else self.account.currency
+
+    @property
     def amount(self) -> int:
         """What it is about, in minor units."""
         deeds = self.claim.timeline
@@ -135,7 +141,7 @@ def _row(books: Books, sent: "Messages", entry: Entry) -> dict[str, str]:
         "CPUTM": f"{system_time:%H%M%S}",
         "XBLNR": source[:_XBLNR],
         "BKTXT": source[:_BKTXT],
-        "WAERS": entry.account.currency,
+        "WAERS": entry.currency,
         "AWTYP": "BKPFF",
         "AWKEY": f"{entry.number}{entity.code}{entry.at:%Y}",
         "KOART": "K",
@@ -162,6 +168,8 @@ def _posted(books: Books, sent: "Messages", entry: Entry) -> dict[str, str]:
         "USNAM": "KREDITOR02" if by_person else "IF_EXPENSE",
         "TCODE": "FB08" if entry.is_reversal else "FB60" if posting.by_hand else "",
         "GRPID": "" if by_person else "EXPENSES",
+        "BSTAT": "V" if posting.is_parked else "",
+        "ZLSPR": "A" if posting.is_blocked else "",
         "KOSTL": claim.cost_centre,
         "ZUONR": posting.allocation,
         "XREF1_HD": "" if entry.is_reversal else sent.number_of(claim, entry.index),

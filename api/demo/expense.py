@@ -120,7 +120,7 @@ def confirmations(company: Company, books: Books) -> list[dict[str, Any]]:
 
 def _confirmed(claim: Claim, books: Books) -> Iterator[dict[str, Any]]:
     for index, posting in enumerate(claim.timeline.postings):
-        if posting.shown is Shown.NOTHING:
+        if posting.shown is Shown.NOTHING or posting.is_parked:
             continue
         entry = books[claim.report_id, index, False]
         number = entry.number

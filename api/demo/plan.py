@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from api.demo import stories
 from api.demo.company import ENTITIES, Account, Claim, Company, Dice, Entity, Worker, hire
+from api.demo.diary import Diary
 from api.demo.master_data import cost_centres
-from api.demo.stories import Diary, Story
+from api.demo.stories import Story
 
 NOT_POSTED = "approved_not_posted"
 NOT_PAID = "approved_not_paid"
@@ -33,7 +34,8 @@ class Plot(NamedTuple):
 
     The control speaks of the claim, of the posting with the index `posting`, or of the `transfer` that
     pays it with others. The controls in `also`
-    may rightly report it as well, each with a reason of its own: its exposure belongs to `control`.
+    rightly report it as well, once it is overdue for them, each with the reason beside it: its exposure
+    belongs to `control`.
     """
 
     label: str
@@ -43,7 +45,7 @@ class Plot(NamedTuple):
     control: str | None = None
     reason: str | None = None
     posting: int | None = None
-    also: tuple[str, ...] = ()
+    also: tuple[tuple[str, str], ...] = ()
     pending: tuple[str, ...] = ()
     transfer: bool = False
 
@@ -64,7 +66,7 @@ DEFECTS = (
         (3, 1, 1),
         NOT_POSTED,
         "NEVER_SENT",
-        also=(NOT_PAID,),
+        also=((NOT_PAID, "NOT_POSTED"),),
     ),
     Plot(
         NOT_POSTED,
@@ -73,7 +75,7 @@ DEFECTS = (
         (2, 1, 1),
         NOT_POSTED,
         "SEND_FAILED",
-        also=(NOT_PAID,),
+        also=((NOT_PAID, "NOT_POSTED"),),
     ),
     Plot(
         NOT_POSTED,
@@ -82,7 +84,7 @@ DEFECTS = (
         (2, 1, 1),
         NOT_POSTED,
         "NO_DOCUMENT",
-        also=(NOT_PAID,),
+        also=((NOT_PAID, "NOT_POSTED"),),
     ),
     Plot(
         NOT_POSTED,
@@ -91,7 +93,7 @@ DEFECTS = (
         (2, 1, 1),
         NOT_POSTED,
         "REFUSED_BY_ERP",
-        also=(NOT_PAID,),
+        also=((NOT_PAID, "NOT_POSTED"),),
     ),
     Plot(
         NOT_POSTED,
@@ -100,9 +102,19 @@ DEFECTS = (
         (2, 1, 1),
         NOT_POSTED,
         "REVERSED_NOT_REPOSTED",
-        also=(NOT_PAID,),
+        also=((NOT_PAID, "NOT_POSTED"),),
+    ),
+    Plot(
+        NOT_POSTED,
+        "parked",
+        stories.parked,
+        (2, 1, 1),
+        NOT_POSTED,
+        "PARKED",
+        also=((NOT_PAID, "NOT_POSTED"),),
     ),
     Plot(NOT_PAID, "never_in_a_run", stories.never_in_a_run, (4, 2, 0), NOT_PAID, "NOT_IN_RUN"),
+    Plot(NOT_PAID, "blocked", stories.blocked, (2, 1, 0), NOT_PAID, "BLOCKED"),
     Plot(NOT_PAID, "returned", stories.returned, (3, 2, 0), NOT_PAID, "RETURNED"),
     Plot(
         NOT_APPROVED,
@@ -112,7 +124,7 @@ DEFECTS = (
         NOT_APPROVED,
         "NO_SOURCE",
         0,
-        (NOT_RETURNED,),
+        ((NOT_RETURNED, "NOT_RETURNED"),),
     ),
     Plot(
         NOT_APPROVED,
@@ -122,7 +134,27 @@ DEFECTS = (
         NOT_APPROVED,
         "LINK_BROKEN",
         0,
-        (NOT_RETURNED,),
+        ((NOT_RETURNED, "NOT_RETURNED"),),
+    ),
+    Plot(
+        NOT_APPROVED,
+        "unapproved",
+        stories.posted_unapproved,
+        (2, 1, 1),
+        NOT_APPROVED,
+        "SOURCE_NOT_APPROVED",
+        0,
+        ((MISSING, "NONE"),),
+    ),
+    Plot(
+        NOT_APPROVED,
+        "rejected",
+        stories.posted_rejected,
+        (2, 1, 1),
+        NOT_APPROVED,
+        "SOURCE_REJECTED",
+        0,
+        ((MISSING, "NONE"),),
     ),
     Plot(NOT_RETURNED, "not_shown", stories.not_shown, (3, 1, 1), NOT_RETURNED, "NOT_RETURNED", 0),
     Plot(
@@ -153,6 +185,8 @@ DEFECTS = (
         "RETRY_LOOP",
         pending=(NOT_POSTED, NOT_PAID),
     ),
+    Plot(STUCK, "to_and_fro", stories.to_and_fro, (2, 1, 1), STUCK, "PING_PONG"),
+    Plot(DIFFERS, "currency", stories.other_currency, (2, 1, 1), DIFFERS, "CURRENCY"),
     Plot(DIFFERS, "too_much", stories.too_much, (3, 1, 1), DIFFERS, "AMOUNT"),
     Plot(DIFFERS, "ten_times", stories.ten_times, (2, 1, 2), DIFFERS, "SCALE"),
     Plot(
@@ -162,7 +196,7 @@ DEFECTS = (
         (2, 1, 0),
         DIFFERS,
         "PARTLY_OVERDUE",
-        also=(NOT_PAID,),
+        also=((NOT_PAID, "PARTLY_PAID"),),
     ),
     Plot(DUPLICATE, "sent_again", stories.sent_again, (2, 1, 1), DUPLICATE, "RESENT", 1),
     Plot(DUPLICATE, "replayed", stories.replayed, (2, 1, 1), DUPLICATE, "REPLAYED", 1),

@@ -9,10 +9,8 @@ from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 
 from api.demo.company import (
-    STATUS_TIME,
     Action,
     Deed,
-    Dice,
     Entity,
     Payment,
     Posting,
@@ -21,17 +19,14 @@ from api.demo.company import (
     Shown,
     Timeline,
 )
+from api.demo.diary import LEAVE, MORNING, Diary
 
 APPROVAL_DAYS = 3
 POSTING_DAYS = 1
 PAYMENT_DAYS = 10
 """The deadlines of the flow, in business days; the payment counts from the approval."""
 
-_MORNING, _NOON, _LEAVE = time(8, 30), time(12), time(17, 30)
-_PAYMENT_RUNS, _BANK_OPENS = time(10), time(9)
-_HOUR = 3600
-_WEEKEND_SHARE, _EVENING_SHARE, _SAME_DAY_SHARE = 0.02, 0.05, 0.5
-
+_NOON = time(12)
 MONTHS = (date(2026, 9, 1), date(2026, 10, 27))
 EARLY = (date(2026, 9, 3), date(2026, 10, 8))
 """Submitted so early that everything that follows is overdue by the status time."""
@@ -46,68 +41,6 @@ _RETRIES, _RETRY_S = 6, 900
 _TOO_MUCH = 900
 
 
-class Diary:
-    """Believable times for one entity, and the amount that the claim at hand is about."""
-
-    def __init__(self, rng: Dice, entity: Entity, payable: int) -> None:
-        self.rng = rng
-        self.entity = entity
-        self.calendar = entity.calendar
-        self.payable = payable
-
-    def ago(self, days: int) -> date:
-        """Return the n-th business day before the status time."""
-        return self.calendar.before(STATUS_TIME.date(), days)
-
-    def office(self, day: date, opens: time = _MORNING, hours: int = 9) -> datetime:
-        """Return some time on `day`, within `hours` of `opens`."""
-        return self.calendar.at(day, opens, self.rng.randrange(hours * _HOUR))
-
-    def evening(self, day: date) -> datetime:
-        """Return some time on `day` after the cut-off."""
-        return self.office(day, time(18, 5), hours=3)
-
-    def submission(self, first: date, last: date) -> datetime:
-        """Return when somebody submits: mostly in the office, sometimes from home."""
-        if self.rng.random() < _WEEKEND_SHARE:
-            return self.office(first + timedelta(self.rng.randint(0, (last - first).days)))
-        return self.office(self.rng.choice(self.calendar.days(first, last)))
-
-    def soon(self, instant: datetime) -> datetime:
-        """Return a later time on the same day if there is one, or on the next business day."""
-        leave = self.calendar.at(instant.date(), _LEAVE)
-        left = int((leave - instant).total_seconds()) - 600
-        if (
-            left > 0
-            and self.calendar.is_open(instant.date())
-            and self.rng.random() < _SAME_DAY_SHARE
-        ):
-            return instant + timedelta(seconds=600 + self.rng.randrange(left))
-        if self.rng.random() < _EVENING_SHARE:
-            return self.evening(self.calendar.after(instant.date()))
-        return self.office(self.calendar.after(instant.date()))
-
-    def interface_run(self, instant: datetime) -> datetime:
-        """Return when the next run of the interface posts what is there at `instant`."""
-        day = self.calendar.working_day(instant)
-        if self.entity.overnight:
-            day = self.calendar.after(instant.date())
-        return self.calendar.at(day, self.entity.posts_at, self.rng.randrange(_HOUR // 2))
-
-    def payment(self, posted: datetime) -> Payment:
-        """Pay in the first payment run after `posted`; the bank books on the next business day."""
-        day = posted.date()
-        while True:
-            day = self.calendar.after(day)
-            if day.weekday() in self.entity.pays_on:
-                return self.pay_on(day)
-
-    def pay_on(self, day: date) -> Payment:
-        """Pay in a run on `day`."""
-        settled = self.office(self.calendar.after(day), _BANK_OPENS, hours=1)
-        return Payment(self.calendar.at(day, _PAYMENT_RUNS), settled)
-
-
 Story = Callable[[Diary], Timeline]
 
 
@@ -115,7 +48,7 @@ def _approved(
     diary: Diary, span: tuple[date, date] = MONTHS, last: date = LAST_PAID
 ) -> tuple[Action, ...]:
     """Submit within `span` and approve in both steps in time, at the latest on `last`."""
-    latest = diary.calendar.at(last, _LEAVE)
+    latest = diary.calendar.at(last, LEAVE)
     while True:
         submitted = diary.submission(*span)
         checked = diary.soon(submitted)
@@ -178,9 +111,16 @@ def reversed_only(diary: Diary) -> Timeline:
     return Timeline(actions, (_reversed(diary, diary.interface_run(actions[-1].at)),))
 
 
+def parked(diary: Diary) -> Timeline:
+    """Approve; somebody enters it by hand on the next day and parks it, which posts nothing."""
+    actions = _approved(diary)
+    entered = diary.office(diary.calendar.after(actions[-1].at.date()))
+    return Timeline(actions, (Posting(entered, by_hand=True, is_parked=True),))
+
+
 def _reversed(diary: Diary, posted: datetime) -> Posting:
     next_day = diary.calendar.after(posted.date())
-    return Posting(posted, diary.office(next_day, _MORNING, hours=1))
+    return Posting(posted, diary.office(next_day, MORNING, hours=1))
 
 
 # -------------------------------------------------------------------- approved and not paid
@@ -190,6 +130,12 @@ def never_in_a_run(diary: Diary) -> Timeline:
     """Post in time; no payment run ever takes it."""
     actions = _approved(diary, EARLY, EARLY_APPROVED)
     return Timeline(actions, (Posting(diary.interface_run(actions[-1].at)),))
+
+
+def blocked(diary: Diary) -> Timeline:
+    """Post in time, blocked for payment; nobody lifts the block."""
+    told = never_in_a_run(diary)
+    return replace(told, postings=(told.postings[0]._replace(is_blocked=True),))
 
 
 def returned(diary: Diary) -> Timeline:
@@ -250,6 +196,15 @@ def stuck(diary: Diary) -> Timeline:
     return Timeline(actions[: diary.rng.randint(1, 2)])
 
 
+def to_and_fro(diary: Diary) -> Timeline:
+    """Submit; the budget owner sends it back three times, and it waits for him again."""
+    deeds = (Deed.SUBMIT, *(Deed.SEND_BACK, Deed.RESUBMIT) * 3)
+    days = range(len(deeds) + 1, 1, -1)
+    return Timeline(
+        tuple(Action(diary.office(diary.ago(n)), d) for n, d in zip(days, deeds, strict=True))
+    )
+
+
 def tried_again_and_again(diary: Diary) -> Timeline:
     """Approve on the last day; the middleware fails to deliver it six times in one evening."""
     actions = _waiting(diary, diary.ago(2))
@@ -266,6 +221,20 @@ def posted_alone(diary: Diary) -> Timeline:
     """Post something by the interface that no claim accounts for; nobody pays it."""
     day = diary.rng.choice(diary.calendar.days(*_LOOKED_BACK))
     return Timeline((), (Posting(diary.interface_run(diary.office(day))),))
+
+
+def posted_unapproved(diary: Diary) -> Timeline:
+    """Submit; the interface posts it although the budget owner has not answered. Nobody pays it."""
+    submit = Action(diary.submission(*_LOOKED_BACK), Deed.SUBMIT)
+    checked = Action(diary.soon(submit.at), Deed.MANAGER)
+    return Timeline((submit, checked), (Posting(diary.interface_run(checked.at)),))
+
+
+def posted_rejected(diary: Diary) -> Timeline:
+    """Reject; the interface posts it all the same. Nobody pays it."""
+    submit, checked, final = _approved(diary, _LOOKED_BACK)
+    told = (submit, checked, Action(final.at, Deed.REJECT))
+    return Timeline(told, (Posting(diary.interface_run(final.at)),))
 
 
 # -------------------------------------------------------------- not reported back
@@ -302,6 +271,12 @@ def too_much(diary: Diary) -> Timeline:
 def ten_times(diary: Diary) -> Timeline:
     """Post and pay ten times what was approved: a decimal was lost on the way."""
     return _posted_as(diary, 10 * diary.payable)
+
+
+def other_currency(diary: Diary) -> Timeline:
+    """Post the same figures in another currency, and pay what was approved."""
+    told = ordinary(diary)
+    return replace(told, postings=(told.postings[0]._replace(in_other_currency=True),))
 
 
 def _posted_as(diary: Diary, amount: int) -> Timeline:

@@ -5,13 +5,21 @@ It follows from what was planted, never from what the systems' files say.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from api.demo import master_data, middleware
-from api.demo.bank import LOST_DAYS
+from api.demo.bank import LOST_DAYS, LOST_ENTITY
 from api.demo.company import STATUS_TIME, Claim, Company, Deed, Posting, Shown, Timeline
-from api.demo.plan import BY_KIND, DEFECTS, NOT_PAID, ORDINARY, STALE, ZERO_PAYABLE
-from api.demo.stories import blocked_message
+from api.demo.plan import (
+    BY_KIND,
+    DEFECTS,
+    NOT_PAID,
+    NOT_RETURNED,
+    ORDINARY,
+    STALE,
+    ZERO_PAYABLE,
+)
+from api.demo.stories import PAYMENT_DAYS, blocked_message
 from api.demo.systems import Exports
 
 FORMAT = "tieout-demo-truth/4"
@@ -22,9 +30,9 @@ FORMAT = "tieout-demo-truth/4"
 class Fate:
     """What is true of one claim, or of one cost centre.
 
-    `control` is the one control that must report it, as `item` and with `reason`; those in `also` may
-    rightly do so too, all others must not. `pending` are the controls that find it inside its deadline; it is left open of the claims
-    that another control owns. `documents` are its numbers in the ledger. Amounts are in minor units.
+    `control` is the one control that must report it, as `item` and with `reason`; those in `also` must do
+    so too, each with an (item, reason) of its own, and all others must not. `pending` are the controls
+    that find it inside its deadline; it is left open of the claims that another control owns. `documents` are its numbers in the ledger. Amounts are in minor units.
     """
 
     label: str
@@ -33,7 +41,7 @@ class Fate:
     control: str | None
     reason: str | None
     item: str
-    also: tuple[str, ...] = ()
+    also: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     pending: tuple[str, ...] = ()
     documents: tuple[str, ...] = ()
     currency: str | None = None
@@ -161,7 +169,11 @@ def _fate(claim: Claim, exports: Exports) -> Fate:
         control=plot.control,
         reason=plot.reason,
         item=claim.timeline.payments[0].combined if plot.transfer else item,
-        also=plot.also,
+        also={
+            control: (numbers[0] if control == NOT_RETURNED else claim.report_id, reason)
+            for control, reason in plot.also
+            if control != NOT_PAID or _is_unpaid(claim)
+        },
         pending=plot.pending,
         documents=numbers,
         currency=claim.account.currency,
@@ -169,6 +181,12 @@ def _fate(claim: Claim, exports: Exports) -> Fate:
         payable_minor=claim.payable,
         message=blocked_message(claim.entity) if claim.timeline.refusals else "",
     )
+
+
+def _is_unpaid(claim: Claim) -> bool:
+    """Whether it is too late for the payment, and anybody can know that there was none."""
+    due_at = claim.entity.calendar.due(claim.timeline.actions[-1].at, PAYMENT_DAYS)
+    return due_at < STATUS_TIME and claim.entity is not LOST_ENTITY
 
 
 def _expected(control: str, fates: list[Fate]) -> Expected:
@@ -237,7 +255,12 @@ def _events(claim: Claim) -> Iterator[str]:
 
 
 def _posting_events(posting: Posting, *, is_claim: bool) -> Iterator[str]:
+    if posting.is_parked:
+        yield "journal.parked"
+        return
     yield "journal.posted"
+    if posting.is_blocked:
+        yield "payment.blocked"
     if posting.reversed_at:
         yield "journal.reversed"
     if is_claim and not posting.by_hand and not posting.replayed:
@@ -261,7 +284,7 @@ def _steps(company: Company) -> dict[str, StepCount]:
 
 
 def _is_posted(told: Timeline) -> bool:
-    return any(posting.reversed_at is None for posting in told.postings)
+    return any(p.reversed_at is None and not p.is_parked for p in told.postings)
 
 
 def _is_paid(told: Timeline) -> bool:

@@ -196,7 +196,8 @@ class FlowSteps:
                     money.currency,
                 )
             )
-        return Case(self._flow.flow, anchor, "completed" if finished else ended or "open", states)
+        state = ended or ("completed" if finished else "open")
+        return Case(self._flow.flow, anchor, state, states)
 
     def _ended(self, own: Sequence[Happening]) -> str | None:
         """Return the terminal state that a case has reached and not left again."""

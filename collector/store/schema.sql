@@ -952,14 +952,12 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
            WHERE ((r.document = t.anchor) AND (r.role = 0))) AS value,
      t.entity,
      t.anchors,
+     COALESCE(t.state,
          CASE
              WHEN t.finished THEN 'completed'::text
-             ELSE COALESCE(t.state, 'open'::text)
-         END AS "coalesce",
-         CASE
-             WHEN (NOT t.finished) THEN t.ended_at
-             ELSE NULL::timestamp with time zone
-         END AS "case",
+             ELSE 'open'::text
+         END) AS "coalesce",
+     t.ended_at,
      t.ordinal,
      t.step,
      t.title,

@@ -351,8 +351,7 @@ timed AS MATERIALIZED (
 SELECT t.component, h.transaction_id, t.anchor, d.content_id,
        (SELECT r.value FROM tieout.reference r WHERE r.document = t.anchor AND r.role = 0),
        t.entity, t.anchors,
-       CASE WHEN t.finished THEN 'completed' ELSE coalesce(t.state, 'open') END,
-       CASE WHEN NOT t.finished THEN t.ended_at END,
+       coalesce(t.state, CASE WHEN t.finished THEN 'completed' ELSE 'open' END), t.ended_at,
        t.ordinal, t.step, t.title, t.system, t.waits_for, t.after_step, t.rule,
        CASE
            WHEN t.anchors > 1 AND NOT (c.flow ->> 'anchors_many')::boolean THEN 'UNEVALUABLE'

@@ -33,7 +33,7 @@ def sentence(item: Item, telling: Telling) -> str:
     if item.reason == "RETRY_LOOP":
         return f"{subject} failed {d['burst']} times within 24 hours at '{d['title']}'."
     if item.reason == "PING_PONG":
-        return f"{subject} goes back and forth: '{d['title']}' was undone {d['undone']} times."
+        return f"{subject} goes back and forth: it was taken back {d['undone']} times at '{d['title']}'."
     waited = f"since {telling.minute(item.basis_at)} ({telling.days_since(item.basis_at)}); the limit is {d['rule']}"
     if item.reason == "FAILED_NOT_REPROCESSED":
         why = f" ({d['message']})" if d.get("message") else ""

@@ -26,7 +26,7 @@ tries AS (
           FROM (SELECT DISTINCT w.anchor, w.ordinal, e.side, e.event_id, e.occurred_at
                 FROM waiting w JOIN read.step_events($1, $2, $3) e
                   ON e.component = w.component AND e.step = w.step AND e.side IN ('failed_by', 'undone_by')
-                WHERE w.open AND (w.failed_at IS NOT NULL OR w.undone_at IS NOT NULL)) e) x
+                WHERE w.open) e) x
     GROUP BY anchor, ordinal)
 SELECT w.document_id AS subject, w.number, w.entity, w.claimed_minor AS amount_minor,
        w.claimed_currency AS currency,

@@ -22,7 +22,15 @@ T = datetime.fromisoformat("2026-11-05T08:00:00+01:00")
 UNDOES = {"SENDBACK", "REJECT", "RECALL", "RESUBMIT"}
 UNSENDS = {"SENDBACK", "RECALL", "REJECT"}
 CAMT = {"c": "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"}
-DECIMALS = {"EUR": 2, "JPY": 0, "KWD": 3, "USD": 2}
+DETAILS = "c:NtryDtls/c:TxDtls"
+DECIMALS = {
+    "EUR": 2,
+    "JPY": 0,
+    "KWD": 3,
+    "USD": 2,
+    "BHD": 3,
+    "KRW": 0,
+}  # ISO 4217; the last two by mistake
 WEEKENDS = {"DE10": {5, 6}, "JP10": {5, 6}, "KW10": {4, 5}}
 
 
@@ -37,6 +45,8 @@ class Posted:
     by_interface: bool
     message: str
     allocation: str
+    currency: str
+    is_blocked: bool
     reversed_at: datetime | None = None
 
 
@@ -59,6 +69,7 @@ class Case:
     project: str = ""
     actions: list[tuple[datetime, str]] = field(default_factory=list)
     posted: dict[str, Posted] = field(default_factory=dict)
+    parked: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     sent: list[tuple[datetime, str]] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
@@ -181,6 +192,8 @@ def _read_erp(folder: Path, cases: _Cases) -> None:
             cases.runs[run].append((case, number, amount))
             if row["XREF2_HD"]:
                 cases.transfers[row["XREF2_HD"]].append((case, number, amount))
+        elif row["BSTAT"] == "V":
+            case.parked.append(name)
         elif row["SHKZG"] == "S":
             case.posted[f"{row['BUKRS']}/{row['STJAH']}/{row['STBLG']}"].reversed_at = at
         else:
@@ -192,6 +205,8 @@ def _read_erp(folder: Path, cases: _Cases) -> None:
                 row["GRPID"] == "EXPENSES",
                 row["XREF1_HD"],
                 row["ZUONR"],
+                row["WAERS"],
+                bool(row["ZLSPR"]),
             )
     for row in rows(folder / "erp/interface.csv", ";"):
         case = cases[row["ARCKEY"]]
@@ -205,33 +220,44 @@ def _read_bank(folder: Path, cases: _Cases) -> None:
     returns = {}
     for statement in statements(folder):
         for entry in statement.iterfind("c:Ntry", CAMT):
-            at = datetime.fromisoformat(text(entry, "c:BookgDt/c:DtTm"))
-            run = entry.findtext("c:NtryDtls/c:Btch/c:PmtInfId", None, CAMT)
-            if run:
-                assert int(text(entry, "c:NtryDtls/c:Btch/c:NbOfTxs")) == len(cases.runs[run])
-                assert Decimal(text(entry, "c:Amt")) == sum(a for *_, a in cases.runs[run])
-                for case, number, amount in cases.runs[run]:
-                    case.paid[number] = Paid(amount, at)
+            if _is_of_several(entry, cases):
                 continue
-            if entry.findtext("c:NtryDtls/c:TxDtls/c:Purp/c:Prtry", None, CAMT) == "COMBINED":
-                paid = cases.transfers[text(entry, "c:NtryDtls/c:TxDtls/c:Refs/c:InstrId")]
-                assert len(paid) > 1
-                for case, number, amount in paid:
-                    case.paid[number] = Paid(amount, at)
-                continue
-            report_id = text(entry, "c:NtryDtls/c:TxDtls/c:Refs/c:EndToEndId")
+            report_id = text(entry, f"{DETAILS}/c:Refs/c:EndToEndId")
             if report_id == "NOTPROVIDED":
                 continue
+            at = datetime.fromisoformat(text(entry, "c:BookgDt/c:DtTm"))
             case = cases[report_id]
             case.instants.append(at)
-            number = text(entry, "c:NtryDtls/c:TxDtls/c:Refs/c:InstrId")
-            reason = entry.findtext("c:NtryDtls/c:TxDtls/c:RtrInf/c:Rsn/c:Cd", None, CAMT)
+            number = text(entry, f"{DETAILS}/c:Refs/c:InstrId")
+            reason = entry.findtext(f"{DETAILS}/c:RtrInf/c:Rsn/c:Cd", None, CAMT)
             if reason:
                 returns[report_id, number] = reason
             else:
                 case.paid[number] = Paid(Decimal(text(entry, "c:Amt")), at)
     for (report_id, number), reason in returns.items():
         cases[report_id].paid[number].returned_reason = reason
+
+
+def _is_of_several(entry: etree._Element, cases: _Cases) -> bool:
+    """Whether it books a payment run or a transfer of several claims: then these are paid."""
+    run = entry.findtext("c:NtryDtls/c:Btch/c:PmtInfId", None, CAMT)
+    if run:
+        paid = cases.runs[run]
+        assert int(text(entry, "c:NtryDtls/c:Btch/c:NbOfTxs")) == len(paid)
+        assert Decimal(text(entry, "c:Amt")) == sum(amount for *_, amount in paid)
+    elif is_combined(entry):
+        paid = cases.transfers[text(entry, f"{DETAILS}/c:Refs/c:InstrId")]
+        assert len(paid) > 1
+    else:
+        return False
+    for case, number, amount in paid:
+        at = datetime.fromisoformat(text(entry, "c:BookgDt/c:DtTm"))
+        case.paid[number] = Paid(amount, at)
+    return True
+
+
+def is_combined(entry: etree._Element) -> bool:
+    return entry.findtext(f"{DETAILS}/c:Purp/c:Prtry", None, CAMT) == "COMBINED"
 
 
 def text(element: etree._Element, path: str) -> str:
@@ -263,8 +289,8 @@ def short_transfers(folder: Path) -> dict[tuple[str, str], str]:
     for statement in statements(folder):
         entity = text(statement, "c:Acct/c:Ownr/c:Id/c:OrgId/c:Othr/c:Id")
         for entry in statement.iterfind("c:Ntry", CAMT):
-            if entry.findtext("c:NtryDtls/c:TxDtls/c:Purp/c:Prtry", None, CAMT) == "COMBINED":
-                name = text(entry, "c:NtryDtls/c:TxDtls/c:Refs/c:InstrId")
+            if is_combined(entry):
+                name = text(entry, f"{DETAILS}/c:Refs/c:InstrId")
                 if Decimal(text(entry, "c:Amt")) != paid.pop(name):
                     said[entity, name] = "AMOUNT"
     assert not paid, "the bank books every transfer"
@@ -323,6 +349,8 @@ class Rules:
     def _why_not_posted(self, case: Case) -> str:
         if case.refusals:
             return "REFUSED_BY_ERP"
+        if case.parked:
+            return "PARKED"
         if case.posted:
             return "REVERSED_NOT_REPOSTED"
         if not case.sent:
@@ -345,6 +373,8 @@ class Rules:
             return "PARTLY_PAID"
         if any(p.returned_reason for p in case.paid.values()):
             return "RETURNED"
+        if any(p.is_blocked for p in case.standing):
+            return "BLOCKED"
         return "NOT_IN_RUN" if case.standing else "NOT_POSTED"
 
     def stuck_transaction(self, case: Case) -> str:
@@ -356,6 +386,8 @@ class Rules:
         last_step = case.actions[-1][1]
         if case.final or last_step in UNSENDS or case.posted:
             return ""
+        if sum(step in UNDOES for _, step in case.actions) >= 3:
+            return "PING_PONG"
         submitted = max(at for at, step in case.actions if step in {"SUBMIT", "RESUBMIT"})
         in_time = self.due(case.entity, submitted, self.days["approved"]) >= T
         return "PENDING" if in_time else "WAITING_FOR_PERSON"
@@ -363,6 +395,8 @@ class Rules:
     def amount_differs(self, case: Case) -> str:
         posted = sum((p.amount for p in case.standing), Decimal(0))
         once = {p.amount for p in case.standing if not p.allocation}
+        if case.final and case.standing and {p.currency for p in case.standing} != {case.currency}:
+            return "CURRENCY"
         if case.final and case.standing and posted != case.payable:
             if once == {case.payable}:
                 return "EXCLUDED"
@@ -418,7 +452,8 @@ class Rules:
             elif self.due(p.entity, p.at, 1) >= T:
                 said[p.number] = "PENDING"
             elif case.actions:
-                said[p.number] = "SOURCE_NOT_APPROVED"
+                rejected = case.actions[-1][1] == "REJECT"
+                said[p.number] = "SOURCE_REJECTED" if rejected else "SOURCE_NOT_APPROVED"
             else:
                 said[p.number] = "NO_SOURCE" if "/" in case.report_id else "LINK_BROKEN"
         return said

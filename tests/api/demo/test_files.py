@@ -178,7 +178,7 @@ def test_balances_add_up_and_chain_from_statement_to_statement(folder: Path) -> 
     accounts: dict[str, list[etree._Element]] = {}
     for statement in statements(folder):
         accounts.setdefault(text(statement, "c:Acct/c:Ccy"), []).append(statement)
-    assert set(accounts) == set(DECIMALS)
+    assert set(accounts) == {"EUR", "JPY", "KWD", "USD"}
     for chain in accounts.values():
         for statement in chain:
             entries = sum((signed(n) for n in statement.iterfind("c:Ntry", CAMT)), Decimal(0))
