@@ -6,8 +6,8 @@ the verdict with `complete` beside it. A check only says what it found.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import msgspec
 from collector.clock import Clock
 from collector.errors import Misconfigured
 from collector.model.control import Exception_, Run
-from collector.pipeline.completeness import Coverage, Gap, coverage
+from collector.pipeline.completeness import Coverage, Gap, coverage, status_time
 from collector.settings.definitions import Control, Flow
 from collector.settings.load import Configuration, produced
 from collector.settings.parameters import needed_steps
@@ -27,7 +27,7 @@ from collector.store.runs import population, record
 from collector.store.session import Store
 from control_checks.contract import Check, Item, Telling
 from control_checks.notify import outbox
-from control_checks.notify.standing import Watch, is_present
+from control_checks.notify.standing import Watch
 
 _SOURCE = Path(__file__).read_text(encoding="utf-8")
 
@@ -101,22 +101,31 @@ class Engine:
     async def run(
         self,
         control_id: str,
-        as_of: datetime,
+        as_of: datetime | None,
         as_known: datetime | None,
         *,
         trigger: str,
         actor: str,
     ) -> Run:
-        """Run a control as of a status time and keep the run, whatever comes of it."""
+        """Run a control as of a status time and keep the run, whatever comes of it.
+
+        Without one it is the latest up to which the control's streams are known, within its `lag_max`.
+        Such a run, as known now, speaks of the present: what it changed is told.
+        """
         started_at = self.clock()
         control = self.control(control_id)
-        run = self._begin(control_id, control, as_of, started_at, trigger, actor)
-        told = self.configuration.settings.alerts if as_known is None and is_present(run) else {}
+        run = self._begin(
+            control_id, control, as_of or as_known or started_at, started_at, trigger, actor
+        )
+        told = self.configuration.settings.alerts if as_of is as_known is None else {}
         watch = Watch()
         try:
             if told:
                 watch = await self._watch(control_id)
-            await self._conclude(run, control, as_known, watch)
+            judges = await self._judges(run, control, as_known)
+            if as_of is None:
+                _take_status_time(run, judges, control.lag)
+            await self._evaluate(run, control, judges, watch)
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, that it did is kept
             run.verdict, run.complete, run.exceptions = "ERROR", False, []
             run.error = str(error) or type(error).__name__
@@ -136,16 +145,26 @@ class Engine:
             before = await alerts.standing(conn, control_id)
         return Watch(o.exception.subject for o in before.open) if before else Watch()
 
-    async def _conclude(
-        self, run: Run, control: Control, as_known: datetime | None, watch: Watch
-    ) -> None:
+    async def _judges(
+        self, run: Run, control: Control, as_known: datetime | None
+    ) -> dict[str, "_Judge"]:
+        """Settle what is known of the streams behind each flow of a control, as known at K."""
         async with self.store.connect() as conn:
             run.as_known = as_known or await totals.last_recorded(conn, run.started_at)
             known = await totals.totals(conn, run.as_known)
             in_force = await totals.configuration(conn, run.as_known)
         if in_force is None:
             raise Misconfigured("Nothing was read yet as known then: run `tieout sync` first.")
-        await self._evaluate(run, control, coverage(in_force, known), watch)
+        covered = coverage(in_force, known)
+        steps = needed_steps(
+            self.checks[control.check].parameters.model_validate(control.parameters)
+        )
+        return {
+            flow_id: _Judge(
+                self.configuration, self.configuration.flow(flow_id), control, covered, steps
+            )
+            for flow_id in control.flows
+        }
 
     def _begin(
         self,
@@ -178,24 +197,14 @@ class Engine:
         )
 
     async def _evaluate(
-        self,
-        run: Run,
-        control: Control,
-        covered: dict[tuple[str, str], Coverage],
-        watch: Watch,
+        self, run: Run, control: Control, judges: Mapping[str, "_Judge"], watch: Watch
     ) -> None:
         check = self.checks[control.check]
         parameters = check.parameters.model_validate(control.parameters)
         items = Population()
         gaps: dict[tuple[str, str], Gap] = {}
-        seen: frozenset[tuple[str, str]] = frozenset()
-        for flow_id in control.flows:
-            judge = _Judge(self.configuration, self.configuration.flow(flow_id), control, covered)
-            concerned = judge.streams(needed_steps(parameters))
-            run.certificate += [
-                c for c in judge.certificates(concerned) if c not in run.certificate
-            ]
-            open_gaps = judge.gaps(concerned, run.as_of)
+        for flow_id, judge in judges.items():
+            open_gaps = judge.gaps(judge.needed, run.as_of)
             gaps |= {(gap.stream, gap.what): gap for gap in open_gaps}
             judge.complete = not open_gaps
             async with self.store.connect("tieout_reader") as conn:
@@ -210,8 +219,9 @@ class Engine:
             for row in rows:
                 item = msgspec.convert(_plain(row), Item)
                 watch.note(item.subject, self._judge(run, items, judge, check, item))
-            seen |= concerned
-        await self._exclude_accepted(run, items, seen, covered)
+        known = _known(judges)
+        await self._exclude_accepted(run, items, known)
+        run.certificate = msgspec.to_builtins(list(known.values()))
         run.population = msgspec.to_builtins(items)
         run.gaps = msgspec.to_builtins(list(gaps.values()))
         run.complete = not gaps
@@ -226,15 +236,13 @@ class Engine:
         self,
         run: Run,
         population: Population,
-        streams: frozenset[tuple[str, str]],
-        covered: dict[tuple[str, str], Coverage],
+        streams: dict[tuple[str, str], Coverage],
     ) -> None:
         """Count the quarantined records that were accepted under EXCLUDED, and say why they were.
 
         Nobody knows their amounts, nor which items they would have been.
         """
-        totals_ = [covered[s].totals for s in streams if s in covered]
-        waived = sum(held.waived for held in totals_ if held is not None)
+        waived = sum(s.totals.waived for s in streams.values() if s.totals is not None)
         if not waived:
             return
         population.in_scope += waived
@@ -292,6 +300,7 @@ class _Judge:
         flow: Flow,
         control: Control,
         covered: dict[tuple[str, str], Coverage],
+        steps: tuple[str, ...],
     ) -> None:
         self._settings = configuration.settings
         self._flow = flow
@@ -300,6 +309,8 @@ class _Judge:
         self._produced = produced(configuration.settings)
         self.complete = True
         self.noun = flow.anchor.replace("_", " ").capitalize()
+        self.needed = self.streams(steps)
+        self.known = {s: covered[s] for s in sorted(self.needed) if s in covered}
 
     def streams(
         self, steps: tuple[str, ...], entity: str | None = None
@@ -339,18 +350,26 @@ class _Judge:
             )
         ]
 
-    def certificates(self, streams: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-        """State what each stream's completeness rests on."""
-        return [
-            msgspec.to_builtins(self._covered[stream])
-            for stream in sorted(streams)
-            if stream in self._covered
-        ]
-
     def zone(self, entity: str | None) -> ZoneInfo:
         """Return the clock of an entity; UTC where none is configured."""
         found = self._settings.entities.get(entity or "")
         return ZoneInfo(self._settings.calendars[found.calendar].timezone if found else "UTC")
+
+
+def _known(judges: Mapping[str, _Judge]) -> dict[tuple[str, str], Coverage]:
+    """Return what is known of all streams that a control needs."""
+    return {stream: covered for judge in judges.values() for stream, covered in judge.known.items()}
+
+
+def _take_status_time(run: Run, judges: Mapping[str, _Judge], lag_max: timedelta) -> None:
+    """Take the latest status time up to which the streams are known, and note what holds it back."""
+    now, known = run.as_of, _known(judges).values()
+    run.as_of = status_time(known, now, lag_max)
+    run.notes += [
+        f"status time: {s.stream} is known only up to {s.watermark.isoformat()}"
+        for s in known
+        if s.watermark is not None and s.watermark <= run.as_of < now
+    ]
 
 
 def _never_read(stream: str) -> Gap:

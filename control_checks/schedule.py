@@ -111,7 +111,7 @@ class Schedule:
                 if not self._leading.is_set():
                     return False
                 run = await self.engine.run(
-                    control_id, self._clock(), None, trigger="schedule", actor="scheduler"
+                    control_id, None, None, trigger="schedule", actor="scheduler"
                 )
         except (TieoutError, *DATABASE_ERRORS) as error:
             _log.error("The run of %s could not be kept: %s", control_id, error)

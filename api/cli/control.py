@@ -11,12 +11,12 @@ from rich.table import Table
 from api.cli.data import actor
 from api.cli.root import (
     AS_KNOWN,
-    AS_OF,
     EXIT_ERROR,
     EXIT_EXCEPTIONS,
     EXIT_INCOMPLETE,
     EXIT_OK,
     JSON,
+    Instant,
     Invocation,
     Style,
     err,
@@ -100,20 +100,28 @@ def list_(invocation: Invocation, *, as_json: bool) -> None:
 )
 @click.argument("control_id", required=False, metavar="[ID]")
 @click.option("--all", "all_", is_flag=True, help="Run every configured control.")
-@AS_OF
+@click.option(
+    "--as-of",
+    type=Instant(),
+    default=None,
+    help="Status time T: what occurred after it is not seen.  [default: up to when all is known]",
+)
 @AS_KNOWN
 @JSON
 @click.pass_obj
 def run(
     invocation: Invocation,
     control_id: str | None,
-    as_of: datetime,
+    as_of: datetime | None,
     as_known: datetime | None,
     *,
     all_: bool,
     as_json: bool,
 ) -> None:
     """Run a control as of a status time, and keep the run.
+
+    Without a status time it is the latest up to which the control's streams are known, at most its
+    `lag_max` back.
 
     Exit code 0: no exceptions; 3: exceptions noted; 4: could not conclude; 1: did not run.
     """
@@ -132,7 +140,7 @@ def run(
 
 
 async def run_controls(
-    app: Application, wanted: list[str], as_of: datetime, as_known: datetime | None
+    app: Application, wanted: list[str], as_of: datetime | None, as_known: datetime | None
 ) -> list[Run]:
     """Run controls one after the other, with progress on standard error."""
     engine = app.engine()

@@ -19,12 +19,12 @@ class Open(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True):
     """What a run of the present left: its verdict, and the exceptions that are open after it.
 
-    `evaluated` is the last run that evaluated its population (None: none did yet), `concluded` whether
-    that one could judge everything. `notice` is the last one of the control, None where nothing was told.
+    `evaluated` is the last run that evaluated its population, as of `as_of` (None: none did yet),
+    `concluded` whether that one could judge everything. `notice` is the last one of the control, None where nothing was told.
     """
 
     run: int
-    as_of: datetime
+    as_of: datetime | None
     verdict: str
     evaluated: int | None
     concluded: bool

@@ -7,7 +7,8 @@ that agree with what was read, lift the grade of a declaration, and reach no fur
 that says itself how far it was read is taken at its word, before what a person declares.
 """
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -81,6 +82,17 @@ class Coverage(msgspec.Struct, frozen=True):
 
     def _gap(self, what: str, sentence: str) -> Gap:
         return Gap(self.stream, what, None, self.grade, sentence)
+
+
+def status_time(streams: Iterable[Coverage], now: datetime, lag_max: timedelta) -> datetime:
+    """Return the latest instant up to which all streams are known; never one after `now`.
+
+    Nor one before `now - lag_max`: what has fallen behind further is a gap then, and does not let the
+    answer grow old in silence. A stream of which nobody says up to when it is known is a gap at any
+    time, and holds nothing back.
+    """
+    known = min((s.watermark for s in streams if s.watermark is not None), default=now)
+    return max(min(known, now), now - lag_max)
 
 
 def coverage(

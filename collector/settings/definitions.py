@@ -1,7 +1,7 @@
 """The definitions behind `tieout.yaml` and a flow's YAML: the JSON Schema is generated from them."""
 
 import re
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from apscheduler.triggers.cron import CronTrigger
@@ -75,6 +75,9 @@ Duration = Annotated[
         pattern=r"^\d{1,4} (minutes?|hours?|days?|business hours?|business days?)$",
         examples=["30 days", "1 business day", "4 business hours"],
     ),
+]
+Elapsed = Annotated[
+    str, Field(pattern=r"^\d{1,4} (minutes?|hours?|days?)$", examples=["4 hours", "1 day"])
 ]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
@@ -278,18 +281,27 @@ class Flow(Definition):
 class Control(Definition):
     """One scheduled control: a check applied to flows with parameters.
 
-    `completeness` is the least grade that a PASS needs. `parameters` are those of the check.
+    `completeness` is the least grade that a PASS needs. `parameters` are those of the check. A run
+    that is given no status time takes the latest one up to which its streams are known, at most `lag_max`
+    back: what has fallen behind further is a gap.
     """
 
     check: Id
     flows: list[Id] = Field(min_length=1)
     parameters: dict[str, Any] = {}
     completeness: Literal["A", "B", "C"] = "C"
+    lag_max: Elapsed = Field("1 day", description="How far its streams may lag behind the present")
     schedule: Schedule | None = Field(
         None, description="cron, five fields, UTC", examples=["0 6 * * *"]
     )
     severity: Literal["low", "medium", "high", "critical"] = "high"
     owner: str = ""
+
+    @property
+    def lag(self) -> timedelta:
+        """`lag_max` as a span of time."""
+        number, unit = self.lag_max.split()
+        return timedelta(**{f"{unit.removesuffix('s')}s": int(number)})
 
 
 class Limits(Definition):

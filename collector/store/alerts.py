@@ -21,14 +21,13 @@ CLAIM = timedelta(minutes=2)
 """How long a claim holds: longer than a request may take."""
 ERROR_CHARS_MAX = 500
 
-# The latest by status time: a run that took long and asked about an earlier time than one kept before it
-# says nothing about the present.
 _STANDING = """
-SELECT s.run, s.as_of, r.verdict, s.evaluated, s.concluded,
+SELECT s.run, e.as_of, r.verdict, s.evaluated, s.concluded,
        (SELECT n.notice FROM tieout.standing n WHERE n.control = s.control AND n.notice IS NOT NULL
         ORDER BY n.run DESC LIMIT 1) AS notice
 FROM tieout.standing s JOIN tieout.control_run r ON r.seq = s.run
-WHERE s.control = $1 ORDER BY s.as_of DESC, s.run DESC LIMIT 1
+LEFT JOIN tieout.control_run e ON e.seq = s.evaluated
+WHERE s.control = $1 ORDER BY s.run DESC LIMIT 1
 """
 _OPEN = f"""
 SELECT x.run, x.ordinal, {", ".join(f"x.{name}" for name in Exception_.__struct_fields__)}
@@ -115,9 +114,9 @@ async def keep(conn: Connection, control: str, left: Standing) -> None:
     """Keep what a run left, with its notice; the caller has kept the run in the same transaction."""
     notice = None if left.notice is None else msgspec.json.encode(left.notice).decode()
     await conn.execute(
-        "INSERT INTO tieout.standing (run, control, as_of, evaluated, concluded, notice)"
-        " VALUES ($1, $2, $3, $4, $5, $6)",
-        *(left.run, control, left.as_of, left.evaluated, left.concluded, notice),
+        "INSERT INTO tieout.standing (run, control, evaluated, concluded, notice)"
+        " VALUES ($1, $2, $3, $4, $5)",
+        *(left.run, control, left.evaluated, left.concluded, notice),
     )
     if left.evaluated == left.run:
         await conn.copy_records_to_table(

@@ -1525,7 +1525,6 @@ ALTER TABLE tieout.raw_record OWNER TO tieout_owner;
 CREATE TABLE tieout.standing (
     run bigint NOT NULL,
     control text NOT NULL,
-    as_of timestamp with time zone NOT NULL,
     evaluated bigint,
     concluded boolean NOT NULL,
     notice json
@@ -1733,7 +1732,7 @@ CREATE INDEX reference_value ON tieout.reference USING btree (value_hash, role);
 
 -- Name: standing_control; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
-CREATE INDEX standing_control ON tieout.standing USING btree (control, as_of, run);
+CREATE INDEX standing_control ON tieout.standing USING btree (control, run);
 
 -- Name: standing_notice; Type: INDEX; Schema: tieout; Owner: tieout_owner
 

@@ -22,7 +22,7 @@ async def keep(
     leaves nothing.
     """
     before = await alerts.standing(conn, run.control)
-    if before is not None and before.as_of > run.as_of:
+    if before is not None and before.as_of is not None and run.as_of < before.as_of:
         return False
     left = after(before, run, settled)
     told = notice(control, run, before, left, words)

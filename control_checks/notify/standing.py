@@ -9,14 +9,11 @@ run that did not run speaks for nothing.
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from datetime import timedelta
 from typing import NamedTuple
 
 from collector.model.control import Run
 from collector.model.standing import Open, Standing
 
-PRESENT = timedelta(hours=1)
-"""A run by command speaks of the present if its status time lies at most this long before its start."""
 _JUDGED = frozenset({"ok", "exceptions"})
 
 
@@ -48,17 +45,12 @@ class Changes(NamedTuple):
     resolved: int
 
 
-def is_present(run: Run) -> bool:
-    """Tell whether a run that was asked for no knowledge time speaks of the present."""
-    return run.trigger == "schedule" or timedelta() <= run.started_at - run.as_of <= PRESENT
-
-
 def after(before: Standing | None, run: Run, settled: Collection[str]) -> Standing:
     """Return what stands after a run of the present; `settled` are the documents that it spoke for."""
     if run.verdict == "ERROR":
         return Standing(
             run.run,
-            run.as_of,
+            before.as_of if before else None,
             run.verdict,
             before.evaluated if before else None,
             before.concluded if before else True,

@@ -91,7 +91,8 @@ async def test_the_scheduler_starts_a_control_that_is_due(
         made.scheduler.reschedule_job(CONTROL, trigger=DateTrigger(timezone=UTC))
         await until(lambda: not made.scheduler.get_jobs())  # started: a date comes once
     (run,) = await kept(application)
-    assert (run.trigger, run.actor, run.as_of) == ("schedule", "scheduler", time.now)
+    assert (run.trigger, run.actor, run.started_at) == ("schedule", "scheduler", time.now)
+    assert run.as_of == time.now - timedelta(days=1)  # the bank is known up to 20 January alone
 
 
 async def test_of_two_processes_one_runs_what_is_due_and_the_other_takes_over(
@@ -182,7 +183,7 @@ class Slow(Engine):
     async def run(
         self,
         control_id: str,
-        as_of: datetime,
+        as_of: datetime | None,
         as_known: datetime | None,
         *,
         trigger: str,

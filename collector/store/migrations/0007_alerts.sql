@@ -7,12 +7,11 @@
 CREATE TABLE tieout.standing (
     run       bigint PRIMARY KEY REFERENCES tieout.control_run,
     control   text NOT NULL,
-    as_of     timestamptz NOT NULL,
     evaluated bigint REFERENCES tieout.control_run,
     concluded boolean NOT NULL,
     notice    json
 );
-CREATE INDEX standing_control ON tieout.standing (control, as_of, run);
+CREATE INDEX standing_control ON tieout.standing (control, run);
 CREATE INDEX standing_notice ON tieout.standing (control, run) WHERE notice IS NOT NULL;
 
 -- Exceptions of earlier runs that a run could not judge again: they stay open beside its own.

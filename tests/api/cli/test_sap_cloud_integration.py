@@ -45,6 +45,15 @@ sources:
           client_secret: "${{file:cpi.secret}}"
         mapping: mapping.yaml
 """
+MESSAGES_STUCK = """\
+flows:
+  - flow: messages
+    title: Messages
+    anchor: message
+    steps: [{name: delivered, system: middleware, done_by: [message.delivered]}]
+controls:
+  messages_stuck: {check: stuck_transaction, flows: [messages]}
+"""
 
 
 @pytest.fixture
@@ -96,6 +105,22 @@ def test_a_tenant_is_read_into_the_store_and_its_word_is_grade_b(
     (covered,) = cpi.shown(f"coverage --as-of {as_of}", "coverage")["streams"]
     assert (covered["grade"], covered["gaps"], covered["declared_by"]) == ("B", [], None)
     assert "R-7" in cpi("trace R-7").out
+
+
+def test_a_control_takes_the_time_up_to_which_the_tenant_was_read_and_passes(
+    cpi: Desk, sandbox: Sandbox
+) -> None:
+    cpi.change("sources:", f"{MESSAGES_STUCK}sources:")
+    sandbox.tenant.add(ended("M", clock.now() - HOUR))
+    synced(cpi)
+    (status,) = cpi.shown("status", "status")["streams"]
+    run = cpi.shown("control run messages_stuck", "control-run")
+    assert (run["verdict"], run["as_of"]) == ("PASS", status["complete_until"])
+    said = cpi("control run messages_stuck")
+    taken = status["complete_until"].removesuffix("Z")
+    assert (said.code, f"as of {taken}+00:00: No exceptions" in said.out) == (0, True)
+    late = cpi(f"control run messages_stuck --as-of {clock.now().isoformat()}")
+    assert (late.code, "complete only up to" in late.out) == (4, True)
 
 
 def test_the_secret_is_in_nothing_that_is_kept_or_printed(cpi: Desk, sandbox: Sandbox) -> None:

@@ -13,7 +13,7 @@ from collector.settings.alerts import signing_key
 from collector.settings.definitions import Control
 from control_checks.notify import alertmanager, webhook
 from control_checks.notify.notice import GROUPS_MAX, SENTENCE_CHARS_MAX, notice
-from control_checks.notify.standing import PRESENT, Watch, after, changes, is_present
+from control_checks.notify.standing import Watch, after, changes
 from tests.api.cli.desk import conforms
 
 NOW = datetime(2026, 2, 1, 8, tzinfo=UTC)
@@ -136,26 +136,6 @@ def test_changes_are_counted_by_document_reason_and_amount() -> None:
     assert changes(opened(A, B), opened(other)) == (1, 0, 0, 2)
     assert changes(opened(A), opened(A, A, B)) == (2, 0, 1, 0)
     assert changes(opened(), opened()) == (0, 0, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("before_start", "present"),
-    [
-        (timedelta(), True),
-        (PRESENT, True),
-        (PRESENT + timedelta(seconds=1), False),
-        (-timedelta(seconds=1), False),
-    ],
-)
-def test_the_present_ends_where_a_run_starts(
-    before_start: timedelta,
-    present: bool,  # noqa: FBT001 -- a table
-) -> None:
-    about = run(1)
-    assert is_present(about)
-    about.trigger = "command"
-    about.as_of = about.started_at - before_start
-    assert is_present(about) is present
 
 
 def told(control: Control, second: Run, first: Run | None = None) -> dict[str, Any]:
