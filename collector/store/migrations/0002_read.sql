@@ -229,24 +229,30 @@ WITH configuration AS MATERIALIZED (
     FROM (SELECT read.configuration(p_as_known) AS body,
                  tieout.flow_definition(p_flow, p_as_known) AS flow,
                  read.seq_at(p_as_known) AS seq OFFSET 0) c),
-definition AS MATERIALIZED (
-    SELECT d.*, CASE WHEN d.rule NOT LIKE '%business%' THEN make_interval(secs => extract(epoch FROM
-               tieout.due_at(NULL, timestamptz 'epoch', d.rule) - timestamptz 'epoch')::float8) END AS elapses
-    FROM (SELECT s.ordinality AS ordinal, s.value ->> 'name' AS step,
+listed AS MATERIALIZED (
+    SELECT s.ordinality AS ordinal, s.value ->> 'name' AS step,
            coalesce(nullif(s.value ->> 'title', ''), s.value ->> 'name') AS title,
            s.value ->> 'system' AS system, s.value ->> 'waits_for' AS waits_for,
            coalesce(p_rules -> (s.value ->> 'name') ->> 'after', s.value ->> 'after') AS after_step,
            coalesce(p_rules -> (s.value ->> 'name') ->> 'due', s.value ->> 'due') AS rule,
            s.value AS body
-    FROM configuration, jsonb_array_elements(flow -> 'steps') WITH ORDINALITY s) d),
+    FROM configuration, jsonb_array_elements(flow -> 'steps') WITH ORDINALITY s),
+definition AS MATERIALIZED (
+    SELECT l.*, b.ordinal AS after_ordinal, l.rule LIKE '% business day%' AS by_day,
+           l.rule LIKE '% business hour%' AS by_hour,
+           CASE WHEN l.rule NOT LIKE '%business%' THEN make_interval(secs => extract(epoch FROM
+               tieout.due_at(NULL, timestamptz 'epoch', l.rule) - timestamptz 'epoch')::float8) END AS elapses
+    FROM listed l LEFT JOIN listed b ON b.step = l.after_step),
 mark_type AS MATERIALIZED (
-    SELECT d.ordinal, side, jsonb_array_elements_text(d.body -> side) AS type, d.body -> 'via' AS via
-    FROM definition d, unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side),
+    SELECT l.ordinal, side, jsonb_array_elements_text(l.body -> side) AS type, l.body -> 'via' AS via
+    FROM listed l, unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side),
 end_type AS MATERIALIZED (
     SELECT e.key AS state, side, jsonb_array_elements_text(e.value -> side) AS type
     FROM configuration, jsonb_each(flow -> 'ends') e, unnest(ARRAY['by', 'until']) side),
-ev AS MATERIALIZED (
-    SELECT e.* FROM configuration,
+ev AS MATERIALIZED (  -- narrow, for it is read again and again
+    SELECT e.component, e.document, e.kind, e.type, e.occurred_at, e.rank, e.amount_minor, e.currency, e.entity, e.via_kind,
+           CASE WHEN e.type IN (SELECT type FROM mark_type WHERE side = 'failed_by') THEN e.body ->> 'message' END AS message
+    FROM configuration,
          tieout.flow_events(configuration.flow, configuration.types, p_as_of, configuration.seq) e),
 anchor AS MATERIALIZED (
     SELECT e.component, e.document,
@@ -256,124 +262,112 @@ anchor AS MATERIALIZED (
            (array_agg(e.currency ORDER BY e.rank DESC)
                 FILTER (WHERE e.amount_minor IS NOT NULL))[1] AS currency,
            count(*) OVER (PARTITION BY e.component) AS anchors
-    FROM ev e, configuration WHERE e.kind = flow ->> 'anchor' AND e.via IS NULL GROUP BY e.component, e.document),
+    FROM ev e, configuration WHERE e.kind = flow ->> 'anchor' AND e.via_kind IS NULL GROUP BY e.component, e.document),
 ended AS MATERIALIZED (
     SELECT DISTINCT ON (document) document, state, ended_at FROM (
         SELECT e.document, t.state,
                max(e.rank) FILTER (WHERE t.side = 'by') AS by_rank,
                coalesce(max(e.rank) FILTER (WHERE t.side = 'until'), 0) AS until_rank,
                max(e.occurred_at) FILTER (WHERE t.side = 'by') AS ended_at
-        FROM ev e JOIN end_type t ON t.type = e.type AND e.via IS NULL GROUP BY e.document, t.state) x
+        FROM ev e JOIN end_type t ON t.type = e.type AND e.via_kind IS NULL GROUP BY e.document, t.state) x
     WHERE by_rank > until_rank ORDER BY document, by_rank DESC),
-mark AS MATERIALIZED (
-    SELECT component, document, kind, ordinal, done_at, amount_minor, currency, skipped_by,
-           coalesce(done_rank > coalesce(undone_rank, 0), false) AS done,
-           CASE WHEN undone_rank > done_rank THEN undone_at END AS undone_at,
-           CASE WHEN failed_rank > coalesce(done_rank, 0) THEN failed END AS failed
-    FROM (
-        SELECT e.component, e.document, e.kind, t.ordinal,
-               max(e.rank) FILTER (WHERE t.side = 'done_by') AS done_rank,
-               max(e.rank) FILTER (WHERE t.side = 'undone_by') AS undone_rank,
-               max(e.rank) FILTER (WHERE t.side = 'failed_by') AS failed_rank,
-               max(e.type) FILTER (WHERE t.side = 'skip_when') AS skipped_by,
-               max(e.occurred_at) FILTER (WHERE t.side = 'done_by') AS done_at,
-               max(e.occurred_at) FILTER (WHERE t.side = 'undone_by') AS undone_at,
-               (array_agg(jsonb_build_object('at', e.occurred_at, 'type', e.type,
-                                             'message', e.body ->> 'message') ORDER BY e.rank DESC)
-                    FILTER (WHERE t.side = 'failed_by'))[1] AS failed,
-               (array_agg(e.amount_minor ORDER BY e.rank DESC)
-                    FILTER (WHERE t.side = 'done_by'))[1] AS amount_minor,
-               (array_agg(e.currency ORDER BY e.rank DESC)
-                    FILTER (WHERE t.side = 'done_by'))[1] AS currency
-        FROM ev e JOIN mark_type t ON t.type = e.type AND (e.via IS NULL OR t.via ? e.via_kind)
-        GROUP BY e.component, e.document, e.kind, t.ordinal) x),
-case_step AS MATERIALIZED (
-    SELECT a.component, a.document, m.ordinal,
-           coalesce(bool_or(m.done), false) AS done,
-           min(m.done_at) FILTER (WHERE m.done) AS done_at,
-           max(m.undone_at) FILTER (WHERE NOT m.done) AS undone_at,
-           max(m.done_at) AS tried_at,
-           (array_agg(m.failed ORDER BY m.failed ->> 'at' DESC)
-                FILTER (WHERE m.failed IS NOT NULL))[1] AS failed,
-           max(m.skipped_by) AS skipped_by,
-           CASE WHEN NOT bool_or(m.done) THEN max(m.done_at) END AS last_done_at,
-           (array_agg(m.amount_minor ORDER BY m.done_at DESC)
-                FILTER (WHERE m.done_at IS NOT NULL AND NOT m.done))[1] AS last_minor,
-           (array_agg(m.currency ORDER BY m.done_at DESC)
-                FILTER (WHERE m.done_at IS NOT NULL AND NOT m.done))[1] AS last_currency,
-           CASE WHEN count(DISTINCT m.currency) FILTER (WHERE m.done) = 1
-                THEN sum(m.amount_minor) FILTER (WHERE m.done) END::bigint AS amount_minor,
-           CASE WHEN count(DISTINCT m.currency) FILTER (WHERE m.done) = 1
-                THEN min(m.currency) FILTER (WHERE m.done) END AS currency,
-           count(DISTINCT m.currency) FILTER (WHERE m.done) > 1 AS several_currencies
+ranked AS MATERIALIZED (  -- the last event of each side, on each document
+    SELECT e.document, t.ordinal, min(e.component) AS component, min(e.kind) AS kind,
+           max(e.rank) FILTER (WHERE t.side = 'done_by') AS done_rank,
+           max(e.rank) FILTER (WHERE t.side = 'undone_by') AS undone_rank,
+           max(e.rank) FILTER (WHERE t.side = 'failed_by') AS failed_rank,
+           max(e.type) FILTER (WHERE t.side = 'skip_when') AS skipped_by
+    FROM ev e JOIN mark_type t ON t.type = e.type AND (e.via_kind IS NULL OR t.via ? e.via_kind)
+    GROUP BY e.document, t.ordinal),
+mark AS MATERIALIZED (  -- of the anchor, by what happened to it and to the other kinds of its transaction
+    SELECT a.document AS anchor, r.document, r.ordinal, e.occurred_at AS done_at, e.amount_minor, e.currency, r.skipped_by,
+           coalesce(r.done_rank > coalesce(r.undone_rank, 0), false) AS done, u.occurred_at AS undone_at,
+           CASE WHEN r.failed_rank > coalesce(r.done_rank, 0) THEN r.failed_rank END AS failed_rank
     FROM anchor a CROSS JOIN configuration
-    JOIN mark m ON m.component = a.component
-               AND (m.document = a.document OR m.kind <> flow ->> 'anchor')
-    GROUP BY a.component, a.document, m.ordinal),
-handle AS MATERIALIZED (
-    SELECT m.component, min(m.content_id::text)::uuid AS transaction_id
-    FROM configuration, tieout.membership(configuration.seq) m
-    WHERE m.component IN (SELECT component FROM anchor) GROUP BY m.component),
-placed AS MATERIALIZED (
-    SELECT a.component, a.document AS anchor, a.entity, a.anchors, a.amount_minor AS claimed_minor,
-           a.currency AS claimed_currency, x.state, x.ended_at, d.ordinal, d.step, d.title, d.system,
-           d.waits_for, d.after_step, d.rule, d.elapses, coalesce(s.done, false) AS done, s.done_at,
-           s.undone_at,
-           CASE WHEN NOT s.done AND (s.failed ->> 'at')::timestamptz > coalesce(s.tried_at, '-infinity')
-                THEN s.failed END AS failed,
-           s.skipped_by, s.last_done_at, s.last_minor, s.last_currency, coalesce(s.several_currencies, false) AS several_currencies,
-           s.amount_minor, s.currency,
-           (SELECT max(ordinal) FROM definition) AS last_ordinal
-    FROM anchor a CROSS JOIN definition d
-    LEFT JOIN case_step s ON s.document = a.document AND s.ordinal = d.ordinal
-    LEFT JOIN ended x ON x.document = a.document),
+    JOIN ranked r ON r.component = a.component AND (r.document = a.document OR r.kind <> flow ->> 'anchor')
+    LEFT JOIN ev e ON e.document = r.document AND e.rank = r.done_rank
+    LEFT JOIN ev u ON u.document = r.document AND u.rank = r.undone_rank AND r.undone_rank > r.done_rank),
+case_step AS MATERIALIZED (
+    SELECT anchor, ordinal, bool_or(done) AS done, min(done_at) FILTER (WHERE done) AS done_at,
+           max(undone_at) FILTER (WHERE NOT done) AS undone_at, max(done_at) AS tried_at,
+           max(skipped_by) AS skipped_by, CASE WHEN NOT bool_or(done) THEN max(done_at) END AS last_done_at,
+           CASE WHEN min(currency) FILTER (WHERE done) = max(currency) FILTER (WHERE done)
+                THEN sum(amount_minor) FILTER (WHERE done) END::bigint AS amount_minor,
+           min(currency) FILTER (WHERE done) AS currency,
+           coalesce(min(currency) FILTER (WHERE done) <> max(currency) FILTER (WHERE done), false) AS several_currencies
+    FROM mark GROUP BY anchor, ordinal),
+failed AS MATERIALIZED (
+    SELECT DISTINCT ON (m.anchor, m.ordinal) m.anchor, m.ordinal, e.occurred_at AS at, e.type, e.message
+    FROM mark m JOIN ev e ON e.document = m.document AND e.rank = m.failed_rank
+    ORDER BY m.anchor, m.ordinal, e.occurred_at DESC),
+undone AS MATERIALIZED (
+    SELECT DISTINCT ON (anchor, ordinal) anchor, ordinal, amount_minor, currency
+    FROM mark WHERE done_at IS NOT NULL AND NOT done ORDER BY anchor, ordinal, done_at DESC),
 calendar AS MATERIALIZED (
     SELECT entity, calendar, calendar ->> 'timezone' AS timezone,
            (calendar ->> 'closes')::interval + interval '1 microsecond' AS closes
     FROM (SELECT a.entity, tieout.calendar_of(c.body, a.entity) AS calendar
           FROM (SELECT DISTINCT entity FROM anchor) a CROSS JOIN configuration c) k),
 based AS MATERIALIZED (
-    SELECT p.*, b.done_at AS basis_at, coalesce(b.done, p.after_step IS NULL) AS ready, k.calendar,
-           CASE WHEN p.rule LIKE '% business day%' THEN  -- what comes after the cut-off counts for the next day
+    SELECT a.document AS anchor, a.entity, d.ordinal, b.done_at AS basis_at,
+           CASE WHEN d.by_day THEN  -- what comes after the cut-off counts for the next day
                (b.done_at AT TIME ZONE k.timezone - k.closes)::date + 1 END AS basis_day
-    FROM placed p LEFT JOIN calendar k ON k.entity = p.entity
-    LEFT JOIN placed b ON b.anchor = p.anchor AND b.step = p.after_step AND b.done),
+    FROM anchor a CROSS JOIN definition d LEFT JOIN calendar k ON k.entity = a.entity
+    LEFT JOIN case_step b ON b.anchor = a.document AND b.ordinal = d.after_ordinal AND b.done),
 due_day AS MATERIALIZED (  -- in business days all bases of a day have one due time: it is asked for once
-    SELECT entity, rule, basis_day, tieout.due_at(calendar, min(basis_at), rule) AS due_at
-    FROM based WHERE basis_day IS NOT NULL GROUP BY entity, calendar, rule, basis_day),
-timed AS MATERIALIZED (
-    SELECT b.*, CASE WHEN b.elapses IS NOT NULL THEN b.basis_at + b.elapses
-                     WHEN b.rule LIKE '% business day%' THEN d.due_at
-                     WHEN b.rule LIKE '% business hour%' THEN tieout.due_at(b.calendar, b.basis_at, b.rule) END AS due_at,
-           bool_or(b.done AND b.ordinal = b.last_ordinal) OVER (PARTITION BY b.anchor) AS finished
-    FROM based b LEFT JOIN due_day d
-        ON (d.entity, d.rule, d.basis_day) = (b.entity, b.rule, b.basis_day))
-SELECT t.component, h.transaction_id, t.anchor, d.content_id,
-       (SELECT r.value FROM tieout.reference r WHERE r.document = t.anchor AND r.role = 0),
-       t.entity, t.anchors,
-       coalesce(t.state, CASE WHEN t.finished THEN 'completed' ELSE 'open' END), t.ended_at,
+    SELECT g.entity, g.ordinal, g.basis_day, tieout.due_at(k.calendar, g.basis_at, d.rule) AS due_at
+    FROM (SELECT entity, ordinal, basis_day, min(basis_at) AS basis_at
+          FROM based WHERE basis_day IS NOT NULL GROUP BY entity, ordinal, basis_day) g
+    JOIN definition d ON d.ordinal = g.ordinal LEFT JOIN calendar k ON k.entity = g.entity),
+head AS MATERIALIZED (  -- what is said of the case, once
+    SELECT a.*, h.transaction_id, d.content_id, n.value AS number, x.state AS ended, x.ended_at,
+           coalesce(x.state, CASE WHEN f.done THEN 'completed' ELSE 'open' END) AS state,
+           a.anchors > 1 AND NOT (flow ->> 'anchors_many')::boolean AS unevaluable
+    FROM anchor a CROSS JOIN configuration
+    JOIN (SELECT m.component, min(m.content_id::text)::uuid AS transaction_id
+          FROM configuration, tieout.membership(configuration.seq) m
+          WHERE m.component IN (SELECT component FROM anchor) GROUP BY m.component) h ON h.component = a.component
+    JOIN tieout.document d ON d.id = a.document
+    LEFT JOIN tieout.reference n ON n.document = a.document AND n.role = 0
+    LEFT JOIN ended x ON x.document = a.document
+    LEFT JOIN case_step f ON f.anchor = a.document AND f.ordinal = (SELECT max(ordinal) FROM definition) AND f.done)
+SELECT t.component, t.transaction_id, t.document, t.content_id, t.number, t.entity, t.anchors, t.state, t.ended_at,
        t.ordinal, t.step, t.title, t.system, t.waits_for, t.after_step, t.rule,
        CASE
-           WHEN t.anchors > 1 AND NOT (c.flow ->> 'anchors_many')::boolean THEN 'UNEVALUABLE'
+           WHEN t.unevaluable THEN 'UNEVALUABLE'
            WHEN t.done AND (t.due_at IS NULL OR t.done_at <= t.due_at) THEN 'DONE'
            WHEN t.done THEN 'LATE'
-           WHEN t.skipped_by IS NOT NULL OR t.state IS NOT NULL THEN 'SKIPPED'
-           WHEN t.failed IS NOT NULL THEN 'FAILED'
-           WHEN t.ready AND t.due_at < p_as_of THEN 'MISSING'
+           WHEN t.skipped_by IS NOT NULL OR t.ended IS NOT NULL THEN 'SKIPPED'
+           WHEN t.failed_at IS NOT NULL THEN 'FAILED'
+           WHEN (t.after_step IS NULL OR t.basis_at IS NOT NULL) AND t.due_at < p_as_of THEN 'MISSING'
            ELSE 'PENDING'
        END,
-       t.basis_at, t.due_at, CASE WHEN t.done THEN t.done_at END,
-       CASE WHEN NOT t.done THEN t.undone_at END, (t.failed ->> 'at')::timestamptz,
-       t.failed ->> 'type', t.failed ->> 'message',
+       t.basis_at, t.due_at, t.done_at, t.undone_at, t.failed_at, t.failed_type, t.failed_message,
        CASE WHEN NOT t.several_currencies THEN coalesce(t.amount_minor, t.claimed_minor) END,
        CASE WHEN NOT t.several_currencies THEN coalesce(t.currency, t.claimed_currency) END,
        t.claimed_minor, t.claimed_currency, t.skipped_by IS NOT NULL, t.last_done_at,
        CASE WHEN t.last_done_at IS NOT NULL THEN coalesce(t.last_minor, t.claimed_minor) END,
        CASE WHEN t.last_done_at IS NOT NULL THEN coalesce(t.last_currency, t.claimed_currency) END,
        t.skipped_by
-FROM timed t CROSS JOIN configuration c
-JOIN handle h ON h.component = t.component
-JOIN tieout.document d ON d.id = t.anchor;
+FROM (
+    SELECT h.component, h.transaction_id, h.document, h.content_id, h.number, h.entity, h.anchors, h.state, h.ended_at, h.ended,
+           h.unevaluable, h.amount_minor AS claimed_minor, h.currency AS claimed_currency,
+           d.ordinal, d.step, d.title, d.system, d.waits_for, d.after_step, d.rule, b.basis_at,
+           CASE WHEN d.elapses IS NOT NULL THEN b.basis_at + d.elapses
+                WHEN d.by_day THEN y.due_at
+                WHEN d.by_hour THEN tieout.due_at(k.calendar, b.basis_at, d.rule) END AS due_at,
+           coalesce(s.done, false) AS done, s.done_at, CASE WHEN NOT s.done THEN s.undone_at END AS undone_at,
+           CASE WHEN f.is_last THEN f.at END AS failed_at, CASE WHEN f.is_last THEN f.type END AS failed_type,
+           CASE WHEN f.is_last THEN f.message END AS failed_message,
+           s.amount_minor, s.currency, coalesce(s.several_currencies, false) AS several_currencies,
+           s.last_done_at, u.amount_minor AS last_minor, u.currency AS last_currency, s.skipped_by
+    FROM based b JOIN head h ON h.document = b.anchor JOIN definition d ON d.ordinal = b.ordinal
+    LEFT JOIN case_step s ON s.anchor = b.anchor AND s.ordinal = b.ordinal
+    LEFT JOIN due_day y ON (y.entity, y.ordinal, y.basis_day) = (b.entity, b.ordinal, b.basis_day)
+    LEFT JOIN calendar k ON k.entity = b.entity
+    LEFT JOIN (SELECT f.*, NOT s.done AND f.at > coalesce(s.tried_at, '-infinity') AS is_last
+               FROM failed f JOIN case_step s USING (anchor, ordinal)) f ON f.anchor = b.anchor AND f.ordinal = b.ordinal
+    LEFT JOIN undone u ON u.anchor = b.anchor AND u.ordinal = b.ordinal) t;
 END;
 
 -- Which event types do what to which step of a flow.
