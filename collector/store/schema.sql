@@ -263,7 +263,7 @@ ALTER FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time z
 -- Name: comparison_events(text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) RETURNS TABLE(component bigint, document bigint, type text, amount_minor bigint, currency text)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
     SET jit TO 'off'
@@ -304,7 +304,7 @@ ALTER TABLE tieout.reference OWNER TO tieout_owner;
 -- Name: documents(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.documents(p_as_known timestamp with time zone) RETURNS TABLE(document bigint, document_id uuid, component bigint, kind text, scope text, number text)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
     SET jit TO 'off'
@@ -518,9 +518,10 @@ ALTER FUNCTION tieout.flow_types(p_flow jsonb) OWNER TO tieout_owner;
 -- Name: flow_events(text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_kind text, via_number text)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
+    SET enable_mergejoin TO 'off'
     SET jit TO 'off'
     SET work_mem TO '64MB'
     BEGIN ATOMIC
@@ -576,9 +577,10 @@ ALTER FUNCTION read.names(p_as_known timestamp with time zone) OWNER TO tieout_o
 -- Name: step_events(text, timestamp with time zone, timestamp with time zone, text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[] DEFAULT NULL::text[]) RETURNS TABLE(step text, side text, component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_number text)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
+    SET enable_mergejoin TO 'off'
     SET jit TO 'off'
     SET work_mem TO '64MB'
     BEGIN ATOMIC
@@ -637,54 +639,66 @@ END;
 
 ALTER FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
 
--- Name: steps(text, timestamp with time zone, timestamp with time zone, jsonb); Type: FUNCTION; Schema: read; Owner: tieout_owner
+-- Name: steps(text, timestamp with time zone, timestamp with time zone, jsonb, text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
-CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb DEFAULT '{}'::jsonb) RETURNS TABLE(component bigint, transaction_id uuid, anchor bigint, document_id uuid, number text, entity text, anchors bigint, state text, ended_at timestamp with time zone, ordinal bigint, step text, title text, system text, waits_for text, after_step text, rule text, status text, basis_at timestamp with time zone, due_at timestamp with time zone, done_at timestamp with time zone, undone_at timestamp with time zone, failed_at timestamp with time zone, failed_type text, failed_message text, amount_minor bigint, currency text, claimed_minor bigint, claimed_currency text, skipped boolean, last_done_at timestamp with time zone, last_minor bigint, last_currency text, skipped_by text)
-    LANGUAGE sql STABLE SECURITY DEFINER
+CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb DEFAULT '{}'::jsonb, p_steps text[] DEFAULT NULL::text[]) RETURNS TABLE(component bigint, transaction_id uuid, anchor bigint, document_id uuid, number text, entity text, anchors bigint, state text, ended_at timestamp with time zone, ordinal bigint, step text, title text, system text, waits_for text, after_step text, rule text, status text, basis_at timestamp with time zone, due_at timestamp with time zone, done_at timestamp with time zone, undone_at timestamp with time zone, failed_at timestamp with time zone, failed_type text, failed_message text, amount_minor bigint, currency text, claimed_minor bigint, claimed_currency text, skipped boolean, last_done_at timestamp with time zone, last_minor bigint, last_currency text, skipped_by text)
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
+    SET enable_mergejoin TO 'off'
     SET jit TO 'off'
     SET work_mem TO '64MB'
     BEGIN ATOMIC
  WITH configuration AS MATERIALIZED (
-          SELECT c_1.body,
-             c_1.flow,
-             c_1.seq,
-             tieout.flow_types(c_1.flow) AS types
+          SELECT c.body,
+             c.flow,
+             c.seq,
+             tieout.flow_types(c.flow) AS types
             FROM ( SELECT read.configuration(steps.p_as_known) AS body,
                      tieout.flow_definition(steps.p_flow, steps.p_as_known) AS flow,
                      read.seq_at(steps.p_as_known) AS seq
-                  OFFSET 0) c_1
+                  OFFSET 0) c
+         ), listed AS MATERIALIZED (
+          SELECT s.ordinality AS ordinal,
+             (s.value ->> 'name'::text) AS step,
+             COALESCE(NULLIF((s.value ->> 'title'::text), ''::text), (s.value ->> 'name'::text)) AS title,
+             (s.value ->> 'system'::text) AS system,
+             (s.value ->> 'waits_for'::text) AS waits_for,
+             COALESCE(((steps.p_rules -> (s.value ->> 'name'::text)) ->> 'after'::text), (s.value ->> 'after'::text)) AS after_step,
+             COALESCE(((steps.p_rules -> (s.value ->> 'name'::text)) ->> 'due'::text), (s.value ->> 'due'::text)) AS rule,
+             s.value AS body
+            FROM configuration,
+             LATERAL jsonb_array_elements((configuration.flow -> 'steps'::text)) WITH ORDINALITY s(value, ordinality)
          ), definition AS MATERIALIZED (
-          SELECT d_1.ordinal,
-             d_1.step,
-             d_1.title,
-             d_1.system,
-             d_1.waits_for,
-             d_1.after_step,
-             d_1.rule,
-             d_1.body,
+          SELECT l.ordinal,
+             l.step,
+             l.title,
+             l.system,
+             l.waits_for,
+             l.after_step,
+             l.rule,
+             l.body,
+             ((steps.p_steps IS NULL) OR (l.step = ANY (steps.p_steps))) AS wanted,
+             b.ordinal AS after_ordinal,
+             (l.rule ~~ '% business day%'::text) AS by_day,
+             (l.rule ~~ '% business hour%'::text) AS by_hour,
                  CASE
-                     WHEN (d_1.rule !~~ '%business%'::text) THEN make_interval(secs => (EXTRACT(epoch FROM (tieout.due_at(NULL::jsonb, '1970-01-01 00:00:00+00'::timestamp with time zone, d_1.rule) - '1970-01-01 00:00:00+00'::timestamp with time zone)))::double precision)
+                     WHEN (l.rule !~~ '%business%'::text) THEN make_interval(secs => (EXTRACT(epoch FROM (tieout.due_at(NULL::jsonb, '1970-01-01 00:00:00+00'::timestamp with time zone, l.rule) - '1970-01-01 00:00:00+00'::timestamp with time zone)))::double precision)
                      ELSE NULL::interval
                  END AS elapses
-            FROM ( SELECT s.ordinality AS ordinal,
-                     (s.value ->> 'name'::text) AS step,
-                     COALESCE(NULLIF((s.value ->> 'title'::text), ''::text), (s.value ->> 'name'::text)) AS title,
-                     (s.value ->> 'system'::text) AS system,
-                     (s.value ->> 'waits_for'::text) AS waits_for,
-                     COALESCE(((steps.p_rules -> (s.value ->> 'name'::text)) ->> 'after'::text), (s.value ->> 'after'::text)) AS after_step,
-                     COALESCE(((steps.p_rules -> (s.value ->> 'name'::text)) ->> 'due'::text), (s.value ->> 'due'::text)) AS rule,
-                     s.value AS body
-                    FROM configuration,
-                     LATERAL jsonb_array_elements((configuration.flow -> 'steps'::text)) WITH ORDINALITY s(value, ordinality)) d_1
+            FROM (listed l
+              LEFT JOIN listed b ON ((b.step = l.after_step)))
          ), mark_type AS MATERIALIZED (
-          SELECT d_1.ordinal,
+          SELECT d.ordinal,
              side.side,
-             jsonb_array_elements_text((d_1.body -> side.side)) AS type,
-             (d_1.body -> 'via'::text) AS via
-            FROM definition d_1,
+             jsonb_array_elements_text((d.body -> side.side)) AS type,
+             (d.body -> 'via'::text) AS via
+            FROM definition d,
              unnest(ARRAY['done_by'::text, 'undone_by'::text, 'failed_by'::text, 'skip_when'::text]) side(side)
+           WHERE (d.wanted OR (d.ordinal IN ( SELECT definition.after_ordinal
+                    FROM definition
+                   WHERE definition.wanted)) OR (d.ordinal = ( SELECT max(definition.ordinal) AS max
+                    FROM definition)))
          ), end_type AS MATERIALIZED (
           SELECT e.key AS state,
              side.side,
@@ -702,11 +716,13 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              e.amount_minor,
              e.currency,
              e.entity,
-             e.event_id,
-             e.body,
-             e.via,
              e.via_kind,
-             e.via_number
+                 CASE
+                     WHEN (e.type IN ( SELECT mark_type.type
+                        FROM mark_type
+                       WHERE (mark_type.side = 'failed_by'::text))) THEN (e.body ->> 'message'::text)
+                     ELSE NULL::text
+                 END AS message
             FROM configuration,
              LATERAL tieout.flow_events(configuration.flow, configuration.types, steps.p_as_of, configuration.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number)
          ), anchor AS MATERIALIZED (
@@ -718,7 +734,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              count(*) OVER (PARTITION BY e.component) AS anchors
             FROM ev e,
              configuration
-           WHERE ((e.kind = (configuration.flow ->> 'anchor'::text)) AND (e.via IS NULL))
+           WHERE ((e.kind = (configuration.flow ->> 'anchor'::text)) AND (e.via_kind IS NULL))
            GROUP BY e.component, e.document
          ), ended AS MATERIALIZED (
           SELECT DISTINCT ON (x.document) x.document,
@@ -730,233 +746,159 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                      COALESCE(max(e.rank) FILTER (WHERE (t_1.side = 'until'::text)), (0)::bigint) AS until_rank,
                      max(e.occurred_at) FILTER (WHERE (t_1.side = 'by'::text)) AS ended_at
                     FROM (ev e
-                      JOIN end_type t_1 ON (((t_1.type = e.type) AND (e.via IS NULL))))
+                      JOIN end_type t_1 ON (((t_1.type = e.type) AND (e.via_kind IS NULL))))
                    GROUP BY e.document, t_1.state) x
            WHERE (x.by_rank > x.until_rank)
            ORDER BY x.document, x.by_rank DESC
+         ), ranked AS MATERIALIZED (
+          SELECT e.document,
+             t_1.ordinal,
+             min(e.component) AS component,
+             min(e.kind) AS kind,
+             max(e.rank) FILTER (WHERE (t_1.side = 'done_by'::text)) AS done_rank,
+             max(e.rank) FILTER (WHERE (t_1.side = 'undone_by'::text)) AS undone_rank,
+             max(e.rank) FILTER (WHERE (t_1.side = 'failed_by'::text)) AS failed_rank,
+             max(e.type) FILTER (WHERE (t_1.side = 'skip_when'::text)) AS skipped_by
+            FROM (ev e
+              JOIN mark_type t_1 ON (((t_1.type = e.type) AND ((e.via_kind IS NULL) OR (t_1.via ? e.via_kind)))))
+           GROUP BY e.document, t_1.ordinal
          ), mark AS MATERIALIZED (
-          SELECT x.component,
-             x.document,
-             x.kind,
-             x.ordinal,
-             x.done_at,
-             x.amount_minor,
-             x.currency,
-             x.skipped_by,
-             COALESCE((x.done_rank > COALESCE(x.undone_rank, (0)::bigint)), false) AS done,
+          SELECT a.document AS anchor,
+             r.document,
+             r.ordinal,
+             e.occurred_at AS done_at,
+             e.amount_minor,
+             e.currency,
+             r.skipped_by,
+             COALESCE((r.done_rank > COALESCE(r.undone_rank, (0)::bigint)), false) AS done,
                  CASE
-                     WHEN (x.undone_rank > x.done_rank) THEN x.undone_at
-                     ELSE NULL::timestamp with time zone
-                 END AS undone_at,
+                     WHEN (r.undone_rank > r.done_rank) THEN r.undone_rank
+                     ELSE NULL::bigint
+                 END AS undone_rank,
                  CASE
-                     WHEN (x.failed_rank > COALESCE(x.done_rank, (0)::bigint)) THEN x.failed
-                     ELSE NULL::jsonb
-                 END AS failed
-            FROM ( SELECT e.component,
-                     e.document,
-                     e.kind,
-                     t_1.ordinal,
-                     max(e.rank) FILTER (WHERE (t_1.side = 'done_by'::text)) AS done_rank,
-                     max(e.rank) FILTER (WHERE (t_1.side = 'undone_by'::text)) AS undone_rank,
-                     max(e.rank) FILTER (WHERE (t_1.side = 'failed_by'::text)) AS failed_rank,
-                     max(e.type) FILTER (WHERE (t_1.side = 'skip_when'::text)) AS skipped_by,
-                     max(e.occurred_at) FILTER (WHERE (t_1.side = 'done_by'::text)) AS done_at,
-                     max(e.occurred_at) FILTER (WHERE (t_1.side = 'undone_by'::text)) AS undone_at,
-                     (array_agg(jsonb_build_object('at', e.occurred_at, 'type', e.type, 'message', (e.body ->> 'message'::text)) ORDER BY e.rank DESC) FILTER (WHERE (t_1.side = 'failed_by'::text)))[1] AS failed,
-                     (array_agg(e.amount_minor ORDER BY e.rank DESC) FILTER (WHERE (t_1.side = 'done_by'::text)))[1] AS amount_minor,
-                     (array_agg(e.currency ORDER BY e.rank DESC) FILTER (WHERE (t_1.side = 'done_by'::text)))[1] AS currency
-                    FROM (ev e
-                      JOIN mark_type t_1 ON (((t_1.type = e.type) AND ((e.via IS NULL) OR (t_1.via ? e.via_kind)))))
-                   GROUP BY e.component, e.document, e.kind, t_1.ordinal) x
+                     WHEN (r.failed_rank > COALESCE(r.done_rank, (0)::bigint)) THEN r.failed_rank
+                     ELSE NULL::bigint
+                 END AS failed_rank
+            FROM (((anchor a
+              CROSS JOIN configuration)
+              JOIN ranked r ON (((r.component = a.component) AND ((r.document = a.document) OR (r.kind <> (configuration.flow ->> 'anchor'::text))))))
+              LEFT JOIN ev e ON (((e.document = r.document) AND (e.rank = r.done_rank))))
          ), case_step AS MATERIALIZED (
-          SELECT a.component,
-             a.document,
-             m.ordinal,
-             COALESCE(bool_or(m.done), false) AS done,
-             min(m.done_at) FILTER (WHERE m.done) AS done_at,
-             max(m.undone_at) FILTER (WHERE (NOT m.done)) AS undone_at,
-             max(m.done_at) AS tried_at,
-             (array_agg(m.failed ORDER BY (m.failed ->> 'at'::text) DESC) FILTER (WHERE (m.failed IS NOT NULL)))[1] AS failed,
-             max(m.skipped_by) AS skipped_by,
+          SELECT mark.anchor,
+             mark.ordinal,
+             bool_or(mark.done) AS done,
+             min(mark.done_at) FILTER (WHERE mark.done) AS done_at,
+             max(mark.done_at) AS tried_at,
+             max(mark.skipped_by) AS skipped_by,
                  CASE
-                     WHEN (NOT bool_or(m.done)) THEN max(m.done_at)
+                     WHEN (NOT bool_or(mark.done)) THEN max(mark.done_at)
                      ELSE NULL::timestamp with time zone
                  END AS last_done_at,
-             (array_agg(m.amount_minor ORDER BY m.done_at DESC) FILTER (WHERE ((m.done_at IS NOT NULL) AND (NOT m.done))))[1] AS last_minor,
-             (array_agg(m.currency ORDER BY m.done_at DESC) FILTER (WHERE ((m.done_at IS NOT NULL) AND (NOT m.done))))[1] AS last_currency,
              (
                  CASE
-                     WHEN (count(DISTINCT m.currency) FILTER (WHERE m.done) = 1) THEN sum(m.amount_minor) FILTER (WHERE m.done)
+                     WHEN (min(mark.currency) FILTER (WHERE mark.done) = max(mark.currency) FILTER (WHERE mark.done)) THEN sum(mark.amount_minor) FILTER (WHERE mark.done)
                      ELSE NULL::numeric
                  END)::bigint AS amount_minor,
-                 CASE
-                     WHEN (count(DISTINCT m.currency) FILTER (WHERE m.done) = 1) THEN min(m.currency) FILTER (WHERE m.done)
-                     ELSE NULL::text
-                 END AS currency,
-             (count(DISTINCT m.currency) FILTER (WHERE m.done) > 1) AS several_currencies
-            FROM ((anchor a
-              CROSS JOIN configuration)
-              JOIN mark m ON (((m.component = a.component) AND ((m.document = a.document) OR (m.kind <> (configuration.flow ->> 'anchor'::text))))))
-           GROUP BY a.component, a.document, m.ordinal
-         ), handle AS MATERIALIZED (
-          SELECT m.component,
-             (min((m.content_id)::text))::uuid AS transaction_id
-            FROM configuration,
-             LATERAL tieout.membership(configuration.seq) m(document, component, kind, content_id)
-           WHERE (m.component IN ( SELECT anchor.component
-                    FROM anchor))
-           GROUP BY m.component
-         ), placed AS MATERIALIZED (
-          SELECT a.component,
-             a.document AS anchor,
-             a.entity,
-             a.anchors,
-             a.amount_minor AS claimed_minor,
-             a.currency AS claimed_currency,
-             x.state,
-             x.ended_at,
-             d_1.ordinal,
-             d_1.step,
-             d_1.title,
-             d_1.system,
-             d_1.waits_for,
-             d_1.after_step,
-             d_1.rule,
-             d_1.elapses,
-             COALESCE(s.done, false) AS done,
-             s.done_at,
-             s.undone_at,
-                 CASE
-                     WHEN ((NOT s.done) AND (((s.failed ->> 'at'::text))::timestamp with time zone > COALESCE(s.tried_at, '-infinity'::timestamp with time zone))) THEN s.failed
-                     ELSE NULL::jsonb
-                 END AS failed,
-             s.skipped_by,
-             s.last_done_at,
-             s.last_minor,
-             s.last_currency,
-             COALESCE(s.several_currencies, false) AS several_currencies,
-             s.amount_minor,
-             s.currency,
-             ( SELECT max(definition.ordinal) AS max
-                    FROM definition) AS last_ordinal
-            FROM (((anchor a
-              CROSS JOIN definition d_1)
-              LEFT JOIN case_step s ON (((s.document = a.document) AND (s.ordinal = d_1.ordinal))))
-              LEFT JOIN ended x ON ((x.document = a.document)))
+             min(mark.currency) FILTER (WHERE mark.done) AS currency,
+             COALESCE((min(mark.currency) FILTER (WHERE mark.done) <> max(mark.currency) FILTER (WHERE mark.done)), false) AS several_currencies
+            FROM mark
+           GROUP BY mark.anchor, mark.ordinal
+         ), failed AS MATERIALIZED (
+          SELECT DISTINCT ON (m.anchor, m.ordinal) m.anchor,
+             m.ordinal,
+             e.occurred_at AS at,
+             e.type,
+             e.message
+            FROM (mark m
+              JOIN ev e ON (((e.document = m.document) AND (e.rank = m.failed_rank))))
+           ORDER BY m.anchor, m.ordinal, e.occurred_at DESC
+         ), undone AS MATERIALIZED (
+          SELECT DISTINCT ON (m.anchor, m.ordinal) m.anchor,
+             m.ordinal,
+             m.amount_minor,
+             m.currency,
+             max(e.occurred_at) OVER (PARTITION BY m.anchor, m.ordinal) AS at
+            FROM (mark m
+              JOIN ev e ON (((e.document = m.document) AND (e.rank = m.undone_rank))))
+           ORDER BY m.anchor, m.ordinal, m.done_at DESC
          ), calendar AS MATERIALIZED (
           SELECT k.entity,
              k.calendar,
              (k.calendar ->> 'timezone'::text) AS timezone,
              (((k.calendar ->> 'closes'::text))::interval + '00:00:00.000001'::interval) AS closes
             FROM ( SELECT a.entity,
-                     tieout.calendar_of(c_1.body, a.entity) AS calendar
+                     tieout.calendar_of(c.body, a.entity) AS calendar
                     FROM (( SELECT DISTINCT anchor.entity
                             FROM anchor) a
-                      CROSS JOIN configuration c_1)) k
+                      CROSS JOIN configuration c)) k
          ), based AS MATERIALIZED (
-          SELECT p.component,
-             p.anchor,
-             p.entity,
-             p.anchors,
-             p.claimed_minor,
-             p.claimed_currency,
-             p.state,
-             p.ended_at,
-             p.ordinal,
-             p.step,
-             p.title,
-             p.system,
-             p.waits_for,
-             p.after_step,
-             p.rule,
-             p.elapses,
-             p.done,
-             p.done_at,
-             p.undone_at,
-             p.failed,
-             p.skipped_by,
-             p.last_done_at,
-             p.last_minor,
-             p.last_currency,
-             p.several_currencies,
-             p.amount_minor,
-             p.currency,
-             p.last_ordinal,
+          SELECT a.document AS anchor,
+             a.entity,
+             d.ordinal,
              b.done_at AS basis_at,
-             COALESCE(b.done, (p.after_step IS NULL)) AS ready,
-             k.calendar,
                  CASE
-                     WHEN (p.rule ~~ '% business day%'::text) THEN ((((b.done_at AT TIME ZONE k.timezone) - k.closes))::date + 1)
+                     WHEN d.by_day THEN ((((b.done_at AT TIME ZONE k.timezone) - k.closes))::date + 1)
                      ELSE NULL::date
                  END AS basis_day
-            FROM ((placed p
-              LEFT JOIN calendar k ON ((k.entity = p.entity)))
-              LEFT JOIN placed b ON (((b.anchor = p.anchor) AND (b.step = p.after_step) AND b.done)))
+            FROM (((anchor a
+              JOIN definition d ON (d.wanted))
+              LEFT JOIN calendar k ON ((k.entity = a.entity)))
+              LEFT JOIN case_step b ON (((b.anchor = a.document) AND (b.ordinal = d.after_ordinal) AND b.done)))
          ), due_day AS MATERIALIZED (
-          SELECT based.entity,
-             based.rule,
-             based.basis_day,
-             tieout.due_at(based.calendar, min(based.basis_at), based.rule) AS due_at
-            FROM based
-           WHERE (based.basis_day IS NOT NULL)
-           GROUP BY based.entity, based.calendar, based.rule, based.basis_day
-         ), timed AS MATERIALIZED (
-          SELECT b.component,
-             b.anchor,
-             b.entity,
-             b.anchors,
-             b.claimed_minor,
-             b.claimed_currency,
-             b.state,
-             b.ended_at,
-             b.ordinal,
-             b.step,
-             b.title,
-             b.system,
-             b.waits_for,
-             b.after_step,
-             b.rule,
-             b.elapses,
-             b.done,
-             b.done_at,
-             b.undone_at,
-             b.failed,
-             b.skipped_by,
-             b.last_done_at,
-             b.last_minor,
-             b.last_currency,
-             b.several_currencies,
-             b.amount_minor,
-             b.currency,
-             b.last_ordinal,
-             b.basis_at,
-             b.ready,
-             b.calendar,
-             b.basis_day,
+          SELECT g.entity,
+             g.ordinal,
+             g.basis_day,
+             tieout.due_at(k.calendar, g.basis_at, d.rule) AS due_at
+            FROM ((( SELECT based.entity,
+                     based.ordinal,
+                     based.basis_day,
+                     min(based.basis_at) AS basis_at
+                    FROM based
+                   WHERE (based.basis_day IS NOT NULL)
+                   GROUP BY based.entity, based.ordinal, based.basis_day) g
+              JOIN definition d ON ((d.ordinal = g.ordinal)))
+              LEFT JOIN calendar k ON ((k.entity = g.entity)))
+         ), head AS MATERIALIZED (
+          SELECT a.component,
+             a.document,
+             a.entity,
+             a.amount_minor,
+             a.currency,
+             a.anchors,
+             h.transaction_id,
+             d.content_id,
+             n.value AS number,
+             x.state AS ended,
+             x.ended_at,
+             COALESCE(x.state,
                  CASE
-                     WHEN (b.elapses IS NOT NULL) THEN (b.basis_at + b.elapses)
-                     WHEN (b.rule ~~ '% business day%'::text) THEN d_1.due_at
-                     WHEN (b.rule ~~ '% business hour%'::text) THEN tieout.due_at(b.calendar, b.basis_at, b.rule)
-                     ELSE NULL::timestamp with time zone
-                 END AS due_at,
-             bool_or((b.done AND (b.ordinal = b.last_ordinal))) OVER (PARTITION BY b.anchor) AS finished
-            FROM (based b
-              LEFT JOIN due_day d_1 ON (((d_1.entity = b.entity) AND (d_1.rule = b.rule) AND (d_1.basis_day = b.basis_day))))
+                     WHEN f.done THEN 'completed'::text
+                     ELSE 'open'::text
+                 END) AS state,
+             ((a.anchors > 1) AND (NOT ((configuration.flow ->> 'anchors_many'::text))::boolean)) AS unevaluable
+            FROM ((((((anchor a
+              CROSS JOIN configuration)
+              JOIN ( SELECT m.component,
+                     (min((m.content_id)::text))::uuid AS transaction_id
+                    FROM configuration configuration_1,
+                     LATERAL tieout.membership(configuration_1.seq) m(document, component, kind, content_id)
+                   WHERE (m.component IN ( SELECT anchor.component
+                            FROM anchor))
+                   GROUP BY m.component) h ON ((h.component = a.component)))
+              JOIN tieout.document d ON ((d.id = a.document)))
+              LEFT JOIN tieout.reference n ON (((n.document = a.document) AND (n.role = 0))))
+              LEFT JOIN ended x ON ((x.document = a.document)))
+              LEFT JOIN case_step f ON (((f.anchor = a.document) AND (f.ordinal = ( SELECT max(definition.ordinal) AS max
+                    FROM definition)) AND f.done)))
          )
   SELECT t.component,
-     h.transaction_id,
-     t.anchor,
-     d.content_id,
-     ( SELECT r.value
-            FROM tieout.reference r
-           WHERE ((r.document = t.anchor) AND (r.role = 0))) AS value,
+     t.transaction_id,
+     t.document,
+     t.content_id,
+     t.number,
      t.entity,
      t.anchors,
-     COALESCE(t.state,
-         CASE
-             WHEN t.finished THEN 'completed'::text
-             ELSE 'open'::text
-         END) AS "coalesce",
+     t.state,
      t.ended_at,
      t.ordinal,
      t.step,
@@ -966,27 +908,21 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
      t.after_step,
      t.rule,
          CASE
-             WHEN ((t.anchors > 1) AND (NOT ((c.flow ->> 'anchors_many'::text))::boolean)) THEN 'UNEVALUABLE'::text
+             WHEN t.unevaluable THEN 'UNEVALUABLE'::text
              WHEN (t.done AND ((t.due_at IS NULL) OR (t.done_at <= t.due_at))) THEN 'DONE'::text
              WHEN t.done THEN 'LATE'::text
-             WHEN ((t.skipped_by IS NOT NULL) OR (t.state IS NOT NULL)) THEN 'SKIPPED'::text
-             WHEN (t.failed IS NOT NULL) THEN 'FAILED'::text
-             WHEN (t.ready AND (t.due_at < steps.p_as_of)) THEN 'MISSING'::text
+             WHEN ((t.skipped_by IS NOT NULL) OR (t.ended IS NOT NULL)) THEN 'SKIPPED'::text
+             WHEN (t.failed_at IS NOT NULL) THEN 'FAILED'::text
+             WHEN (((t.after_step IS NULL) OR (t.basis_at IS NOT NULL)) AND (t.due_at < steps.p_as_of)) THEN 'MISSING'::text
              ELSE 'PENDING'::text
          END AS "case",
      t.basis_at,
      t.due_at,
-         CASE
-             WHEN t.done THEN t.done_at
-             ELSE NULL::timestamp with time zone
-         END AS "case",
-         CASE
-             WHEN (NOT t.done) THEN t.undone_at
-             ELSE NULL::timestamp with time zone
-         END AS "case",
-     ((t.failed ->> 'at'::text))::timestamp with time zone AS timestamptz,
-     (t.failed ->> 'type'::text),
-     (t.failed ->> 'message'::text),
+     t.done_at,
+     t.undone_at,
+     t.failed_at,
+     t.failed_type,
+     t.failed_message,
          CASE
              WHEN (NOT t.several_currencies) THEN COALESCE(t.amount_minor, t.claimed_minor)
              ELSE NULL::bigint
@@ -1008,13 +944,76 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              ELSE NULL::text
          END AS "case",
      t.skipped_by
-    FROM (((timed t
-      CROSS JOIN configuration c)
-      JOIN handle h ON ((h.component = t.component)))
-      JOIN tieout.document d ON ((d.id = t.anchor)));
+    FROM ( SELECT h.component,
+             h.transaction_id,
+             h.document,
+             h.content_id,
+             h.number,
+             h.entity,
+             h.anchors,
+             h.state,
+             h.ended_at,
+             h.ended,
+             h.unevaluable,
+             h.amount_minor AS claimed_minor,
+             h.currency AS claimed_currency,
+             d.ordinal,
+             d.step,
+             d.title,
+             d.system,
+             d.waits_for,
+             d.after_step,
+             d.rule,
+             b.basis_at,
+                 CASE
+                     WHEN (d.elapses IS NOT NULL) THEN (b.basis_at + d.elapses)
+                     WHEN d.by_day THEN y.due_at
+                     WHEN d.by_hour THEN tieout.due_at(k.calendar, b.basis_at, d.rule)
+                     ELSE NULL::timestamp with time zone
+                 END AS due_at,
+             COALESCE(s.done, false) AS done,
+             s.done_at,
+                 CASE
+                     WHEN (NOT s.done) THEN u.at
+                     ELSE NULL::timestamp with time zone
+                 END AS undone_at,
+                 CASE
+                     WHEN f.is_last THEN f.at
+                     ELSE NULL::timestamp with time zone
+                 END AS failed_at,
+                 CASE
+                     WHEN f.is_last THEN f.type
+                     ELSE NULL::text
+                 END AS failed_type,
+                 CASE
+                     WHEN f.is_last THEN f.message
+                     ELSE NULL::text
+                 END AS failed_message,
+             s.amount_minor,
+             s.currency,
+             COALESCE(s.several_currencies, false) AS several_currencies,
+             s.last_done_at,
+             u.amount_minor AS last_minor,
+             u.currency AS last_currency,
+             s.skipped_by
+            FROM (((((((based b
+              JOIN head h ON ((h.document = b.anchor)))
+              JOIN definition d ON ((d.ordinal = b.ordinal)))
+              LEFT JOIN case_step s ON (((s.anchor = b.anchor) AND (s.ordinal = b.ordinal))))
+              LEFT JOIN due_day y ON (((y.entity = b.entity) AND (y.ordinal = b.ordinal) AND (y.basis_day = b.basis_day))))
+              LEFT JOIN calendar k ON ((k.entity = b.entity)))
+              LEFT JOIN ( SELECT f_1.anchor,
+                     f_1.ordinal,
+                     f_1.at,
+                     f_1.type,
+                     f_1.message,
+                     ((NOT s_1.done) AND (f_1.at > COALESCE(s_1.tried_at, '-infinity'::timestamp with time zone))) AS is_last
+                    FROM (failed f_1
+                      JOIN case_step s_1 USING (anchor, ordinal))) f ON (((f.anchor = b.anchor) AND (f.ordinal = b.ordinal))))
+              LEFT JOIN undone u ON (((u.anchor = b.anchor) AND (u.ordinal = b.ordinal))))) t;
 END;
 
-ALTER FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb) OWNER TO tieout_owner;
+ALTER FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[]) OWNER TO tieout_owner;
 
 -- Name: ensure_partition(date); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
@@ -1107,6 +1106,9 @@ BEGIN
         JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'tieout.event'::regclass) THEN
         ANALYZE tieout.batch; ANALYZE tieout.event; ANALYZE tieout.document;
         ANALYZE tieout.reference; ANALYZE tieout.step;
+    END IF;
+    IF (SELECT reltuples <= 0 FROM pg_class WHERE oid = 'tieout.business_day'::regclass) THEN
+        ANALYZE tieout.business_day;
     END IF;
 END $$;
 
@@ -2021,11 +2023,11 @@ REVOKE ALL ON FUNCTION read.step_type(p_flow text, p_as_known timestamp with tim
 GRANT ALL ON FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) TO tieout_app;
 
--- Name: FUNCTION steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb); Type: ACL; Schema: read; Owner: tieout_owner
+-- Name: FUNCTION steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[]); Type: ACL; Schema: read; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb) TO tieout_reader;
-GRANT ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb) TO tieout_app;
+REVOKE ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[]) TO tieout_app;
 
 -- Name: FUNCTION ensure_partition(p_month date); Type: ACL; Schema: tieout; Owner: tieout_owner
 

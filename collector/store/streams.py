@@ -121,6 +121,7 @@ async def add_business_days(
         closes,
         before,
     )
+    await refresh_statistics(conn)
 
 
 async def refresh_statistics(conn: Connection) -> None:

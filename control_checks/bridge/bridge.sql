@@ -8,8 +8,8 @@ hop AS MATERIALIZED (
 run AS MATERIALIZED (
     SELECT r.* FROM p, jsonb_to_recordset(p.p -> 'runs') AS r(run bigint, owner int, late boolean, duplicates boolean)),
 s AS MATERIALIZED (
-    SELECT s.* FROM p, read.steps($1, $2, $3, p.p -> 'rules') s
-    WHERE s.step IN (SELECT from_step FROM hop UNION SELECT to_step FROM hop)),
+    SELECT s.* FROM p, read.steps($1, $2, $3, p.p -> 'rules',
+                                  ARRAY(SELECT from_step FROM hop UNION SELECT to_step FROM hop)) s),
 item AS MATERIALIZED (  -- whatever was done within the period, by the clock of the entity
     SELECT h.*, f.component, f.anchor, f.document_id, f.number, f.entity, x.minor, x.currency, x.basis_at,
            f.done_at IS NULL AS is_undone, f.status = 'UNEVALUABLE' AS several, f.state, t.due_at, t.status,

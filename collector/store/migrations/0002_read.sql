@@ -195,7 +195,7 @@ RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred
                rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb,
                via bigint, via_kind text, via_number text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
+ROWS 100000 SET enable_nestloop = off SET enable_mergejoin = off SET jit = off SET work_mem = '64MB'  -- whole tables, whatever statistics say
 BEGIN ATOMIC
     WITH once AS MATERIALIZED (  -- as an argument it would be computed for every event
         SELECT f.flow, tieout.flow_types(f.flow) AS types, read.seq_at(p_as_known) AS seq
@@ -205,6 +205,7 @@ END;
 
 -- The state of every step of every case of a flow at T, as known at K: computed, never stored.
 -- `p_rules` lets a control lay its own due times over the flow's: {step: {"after": ..., "due": ...}}.
+-- `p_steps` are the steps that are asked for, if not all: what nobody asks for is not computed.
 -- A step's amount is the sum of what did it; the claimed amount where it is not done or carries none;
 -- and unknown (NULL, with currency NULL) where it was done in several currencies.
 -- `last_done_at`, `last_minor`, `last_currency`: when and with what a step that is undone was last done;
@@ -212,7 +213,7 @@ END;
 -- One row per anchor document and step. `anchors` > 1: the transaction holds several anchor documents,
 -- and unless the flow declares that, nothing can be said of it (status UNEVALUABLE).
 CREATE FUNCTION read.steps(p_flow text, p_as_of timestamptz, p_as_known timestamptz,
-                           p_rules jsonb DEFAULT '{}')
+                           p_rules jsonb DEFAULT '{}', p_steps text[] DEFAULT NULL)
 RETURNS TABLE (component bigint, transaction_id uuid, anchor bigint, document_id uuid, number text,
                entity text, anchors bigint, state text, ended_at timestamptz, ordinal bigint,
                step text, title text, system text, waits_for text, after_step text, rule text,
@@ -222,7 +223,7 @@ RETURNS TABLE (component bigint, transaction_id uuid, anchor bigint, document_id
                skipped boolean, last_done_at timestamptz, last_minor bigint, last_currency text,
                skipped_by text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
+ROWS 100000 SET enable_nestloop = off SET enable_mergejoin = off SET jit = off SET work_mem = '64MB'  -- whole tables, whatever statistics say
 BEGIN ATOMIC
 WITH configuration AS MATERIALIZED (
     SELECT c.body, c.flow, c.seq, tieout.flow_types(c.flow) AS types
@@ -238,14 +239,16 @@ listed AS MATERIALIZED (
            s.value AS body
     FROM configuration, jsonb_array_elements(flow -> 'steps') WITH ORDINALITY s),
 definition AS MATERIALIZED (
-    SELECT l.*, b.ordinal AS after_ordinal, l.rule LIKE '% business day%' AS by_day,
+    SELECT l.*, p_steps IS NULL OR l.step = ANY (p_steps) AS wanted, b.ordinal AS after_ordinal, l.rule LIKE '% business day%' AS by_day,
            l.rule LIKE '% business hour%' AS by_hour,
            CASE WHEN l.rule NOT LIKE '%business%' THEN make_interval(secs => extract(epoch FROM
                tieout.due_at(NULL, timestamptz 'epoch', l.rule) - timestamptz 'epoch')::float8) END AS elapses
     FROM listed l LEFT JOIN listed b ON b.step = l.after_step),
-mark_type AS MATERIALIZED (
-    SELECT l.ordinal, side, jsonb_array_elements_text(l.body -> side) AS type, l.body -> 'via' AS via
-    FROM listed l, unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side),
+mark_type AS MATERIALIZED (  -- of the steps asked for, of those that they come after, and of the last
+    SELECT d.ordinal, side, jsonb_array_elements_text(d.body -> side) AS type, d.body -> 'via' AS via
+    FROM definition d, unnest(ARRAY['done_by', 'undone_by', 'failed_by', 'skip_when']) side
+    WHERE d.wanted OR d.ordinal IN (SELECT after_ordinal FROM definition WHERE wanted)
+          OR d.ordinal = (SELECT max(ordinal) FROM definition)),
 end_type AS MATERIALIZED (
     SELECT e.key AS state, side, jsonb_array_elements_text(e.value -> side) AS type
     FROM configuration, jsonb_each(flow -> 'ends') e, unnest(ARRAY['by', 'until']) side),
@@ -281,15 +284,15 @@ ranked AS MATERIALIZED (  -- the last event of each side, on each document
     GROUP BY e.document, t.ordinal),
 mark AS MATERIALIZED (  -- of the anchor, by what happened to it and to the other kinds of its transaction
     SELECT a.document AS anchor, r.document, r.ordinal, e.occurred_at AS done_at, e.amount_minor, e.currency, r.skipped_by,
-           coalesce(r.done_rank > coalesce(r.undone_rank, 0), false) AS done, u.occurred_at AS undone_at,
+           coalesce(r.done_rank > coalesce(r.undone_rank, 0), false) AS done,
+           CASE WHEN r.undone_rank > r.done_rank THEN r.undone_rank END AS undone_rank,
            CASE WHEN r.failed_rank > coalesce(r.done_rank, 0) THEN r.failed_rank END AS failed_rank
     FROM anchor a CROSS JOIN configuration
     JOIN ranked r ON r.component = a.component AND (r.document = a.document OR r.kind <> flow ->> 'anchor')
-    LEFT JOIN ev e ON e.document = r.document AND e.rank = r.done_rank
-    LEFT JOIN ev u ON u.document = r.document AND u.rank = r.undone_rank AND r.undone_rank > r.done_rank),
+    LEFT JOIN ev e ON e.document = r.document AND e.rank = r.done_rank),
 case_step AS MATERIALIZED (
     SELECT anchor, ordinal, bool_or(done) AS done, min(done_at) FILTER (WHERE done) AS done_at,
-           max(undone_at) FILTER (WHERE NOT done) AS undone_at, max(done_at) AS tried_at,
+           max(done_at) AS tried_at,
            max(skipped_by) AS skipped_by, CASE WHEN NOT bool_or(done) THEN max(done_at) END AS last_done_at,
            CASE WHEN min(currency) FILTER (WHERE done) = max(currency) FILTER (WHERE done)
                 THEN sum(amount_minor) FILTER (WHERE done) END::bigint AS amount_minor,
@@ -300,9 +303,11 @@ failed AS MATERIALIZED (
     SELECT DISTINCT ON (m.anchor, m.ordinal) m.anchor, m.ordinal, e.occurred_at AS at, e.type, e.message
     FROM mark m JOIN ev e ON e.document = m.document AND e.rank = m.failed_rank
     ORDER BY m.anchor, m.ordinal, e.occurred_at DESC),
-undone AS MATERIALIZED (
-    SELECT DISTINCT ON (anchor, ordinal) anchor, ordinal, amount_minor, currency
-    FROM mark WHERE done_at IS NOT NULL AND NOT done ORDER BY anchor, ordinal, done_at DESC),
+undone AS MATERIALIZED (  -- when and with what a step that was taken back was done, and when that was
+    SELECT DISTINCT ON (m.anchor, m.ordinal) m.anchor, m.ordinal, m.amount_minor, m.currency,
+           max(e.occurred_at) OVER (PARTITION BY m.anchor, m.ordinal) AS at
+    FROM mark m JOIN ev e ON e.document = m.document AND e.rank = m.undone_rank
+    ORDER BY m.anchor, m.ordinal, m.done_at DESC),
 calendar AS MATERIALIZED (
     SELECT entity, calendar, calendar ->> 'timezone' AS timezone,
            (calendar ->> 'closes')::interval + interval '1 microsecond' AS closes
@@ -312,7 +317,7 @@ based AS MATERIALIZED (
     SELECT a.document AS anchor, a.entity, d.ordinal, b.done_at AS basis_at,
            CASE WHEN d.by_day THEN  -- what comes after the cut-off counts for the next day
                (b.done_at AT TIME ZONE k.timezone - k.closes)::date + 1 END AS basis_day
-    FROM anchor a CROSS JOIN definition d LEFT JOIN calendar k ON k.entity = a.entity
+    FROM anchor a JOIN definition d ON d.wanted LEFT JOIN calendar k ON k.entity = a.entity
     LEFT JOIN case_step b ON b.anchor = a.document AND b.ordinal = d.after_ordinal AND b.done),
 due_day AS MATERIALIZED (  -- in business days all bases of a day have one due time: it is asked for once
     SELECT g.entity, g.ordinal, g.basis_day, tieout.due_at(k.calendar, g.basis_at, d.rule) AS due_at
@@ -356,7 +361,7 @@ FROM (
            CASE WHEN d.elapses IS NOT NULL THEN b.basis_at + d.elapses
                 WHEN d.by_day THEN y.due_at
                 WHEN d.by_hour THEN tieout.due_at(k.calendar, b.basis_at, d.rule) END AS due_at,
-           coalesce(s.done, false) AS done, s.done_at, CASE WHEN NOT s.done THEN s.undone_at END AS undone_at,
+           coalesce(s.done, false) AS done, s.done_at, CASE WHEN NOT s.done THEN u.at END AS undone_at,
            CASE WHEN f.is_last THEN f.at END AS failed_at, CASE WHEN f.is_last THEN f.type END AS failed_type,
            CASE WHEN f.is_last THEN f.message END AS failed_message,
            s.amount_minor, s.currency, coalesce(s.several_currencies, false) AS several_currencies,
@@ -388,7 +393,7 @@ RETURNS TABLE (step text, side text, component bigint, document bigint, kind tex
                occurred_at timestamptz, rank bigint, amount_minor bigint, currency text, entity text,
                event_id uuid, body jsonb, via bigint, via_number text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
+ROWS 100000 SET enable_nestloop = off SET enable_mergejoin = off SET jit = off SET work_mem = '64MB'  -- whole tables, whatever statistics say
 BEGIN ATOMIC
     WITH once AS MATERIALIZED (
         SELECT tieout.flow_definition(p_flow, p_as_known) AS flow, read.seq_at(p_as_known) AS seq),
@@ -407,7 +412,8 @@ BEGIN ATOMIC
 END;
 
 -- After a large read the planner should not have to wait for the autovacuum: where the store holds twice
--- what the planner believes, its statistics are taken anew.
+-- what the planner believes, its statistics are taken anew. So are those of calendars, where there are none:
+-- without, the days of twenty years are sorted to find the next one.
 CREATE FUNCTION tieout.refresh_statistics() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -416,6 +422,9 @@ BEGIN
         JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'tieout.event'::regclass) THEN
         ANALYZE tieout.batch; ANALYZE tieout.event; ANALYZE tieout.document;
         ANALYZE tieout.reference; ANALYZE tieout.step;
+    END IF;
+    IF (SELECT reltuples <= 0 FROM pg_class WHERE oid = 'tieout.business_day'::regclass) THEN
+        ANALYZE tieout.business_day;
     END IF;
 END $$;
 

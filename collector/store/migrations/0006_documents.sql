@@ -16,7 +16,7 @@ END;
 CREATE FUNCTION read.comparison_events(p_flow text, p_as_of timestamptz, p_as_known timestamptz)
 RETURNS TABLE (component bigint, document bigint, type text, amount_minor bigint, currency text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
+ROWS 100000 SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- whole tables, whatever statistics say
 BEGIN ATOMIC
     WITH once AS MATERIALIZED (
         SELECT (SELECT array_agg(DISTINCT t) FROM read.comparisons(p_flow, p_as_known) c,
@@ -30,7 +30,7 @@ END;
 CREATE FUNCTION read.documents(p_as_known timestamptz)
 RETURNS TABLE (document bigint, document_id uuid, component bigint, kind text, scope text, number text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- these read whole tables, whatever statistics say
+ROWS 100000 SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- whole tables, whatever statistics say
 BEGIN ATOMIC
     WITH once AS MATERIALIZED (SELECT read.seq_at(p_as_known) AS seq)
     SELECT m.document, m.content_id, m.component, m.kind, r.scope, r.value

@@ -1,7 +1,8 @@
 -- $1 flow, $2 T, $3 K, $4 parameters
 WITH p AS MATERIALIZED (SELECT $4::jsonb AS p),
 pair AS MATERIALIZED (SELECT * FROM read.comparisons($1, $3)),
-s AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
+s AS MATERIALIZED (
+    SELECT * FROM read.steps($1, $2, $3, p_steps => ARRAY(SELECT right_step FROM pair))),
 doc AS MATERIALIZED (  -- what stands done, document by document
     SELECT l.*, (l.body -> 'attributes' ->> 'lines')::int AS lines, d.document_id, d.number, d.scope,
            concat_ws('/', coalesce(l.via_number, d.number), l.body -> 'accounting' ->> 'fiscal_year') AS name

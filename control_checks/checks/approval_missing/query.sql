@@ -1,6 +1,7 @@
 -- $1 flow, $2 T, $3 K, $4 parameters
 WITH p AS (SELECT $4::jsonb AS p),
-s AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
+s AS MATERIALIZED (
+    SELECT s.* FROM p, read.steps($1, $2, $3, p_steps => ARRAY[p.p ->> 'commitment', p.p ->> 'approved']) s),
 ev AS MATERIALIZED (SELECT * FROM read.flow_events($1, $2, $3)),
 side AS MATERIALIZED (SELECT t.side, t.type FROM p CROSS JOIN read.step_type($1, $3) t WHERE t.step = p.p ->> 'approved'),
 committed AS MATERIALIZED (

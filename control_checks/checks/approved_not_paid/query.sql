@@ -2,7 +2,8 @@
 WITH p AS (SELECT $4::jsonb AS p),
 s AS MATERIALIZED (
     SELECT s.* FROM p, read.steps($1, $2, $3, jsonb_build_object(p.p ->> 'paid',
-        jsonb_build_object('after', p.p ->> 'approved', 'due', p.p ->> 'due'))) s),
+        jsonb_build_object('after', p.p ->> 'approved', 'due', p.p ->> 'due')),
+        ARRAY[p.p ->> 'approved', p.p ->> 'posted', p.p ->> 'paid']) s),
 ev AS MATERIALIZED (  -- what undid payments or made them needless, and what it undid
     SELECT e.component, e.document, e.rank, e.type, abs(e.amount_minor) AS amount_minor, e.currency, e.side,
            e.document IN (SELECT anchor FROM s) AS is_anchor,

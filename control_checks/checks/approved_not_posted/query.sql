@@ -2,7 +2,8 @@
 WITH p AS (SELECT $4::jsonb AS p),
 s AS MATERIALIZED (
     SELECT s.* FROM p, read.steps($1, $2, $3, jsonb_build_object(p.p ->> 'posted',
-        jsonb_build_object('after', p.p ->> 'approved', 'due', p.p ->> 'due'))) s),
+        jsonb_build_object('after', p.p ->> 'approved', 'due', p.p ->> 'due')),
+        ARRAY[p.p ->> 'approved', p.p ->> 'sent', p.p ->> 'posted']) s),
 item AS (
     SELECT a.document_id, a.number, a.entity, a.status AS approval_status, a.done_at AS approved_at,
            a.claimed_minor, a.claimed_currency, posted.skipped, posted.done_at AS posted_at,

@@ -4,7 +4,7 @@ source AS MATERIALIZED (  -- what was approved, and what is paid
     SELECT s.component, min(s.number) FILTER (WHERE s.step = p.p ->> 'approved') AS number,
            CASE WHEN count(DISTINCT s.anchor) = 1 THEN min(s.amount_minor) FILTER (WHERE s.step = p.p ->> 'approved') END AS approved_minor,
            coalesce(max(s.amount_minor) FILTER (WHERE s.step = p.p ->> 'paid' AND s.done_at IS NOT NULL), 0) AS paid_minor
-    FROM p, read.steps($1, $2, $3) s WHERE s.step IN (p.p ->> 'approved', p.p ->> 'paid') GROUP BY s.component),
+    FROM p, read.steps($1, $2, $3, p_steps => ARRAY[p.p ->> 'approved', p.p ->> 'paid']) s GROUP BY s.component),
 ev AS (
     SELECT e.*, e.body -> 'attributes' AS a,
            coalesce((e.body -> 'accounting' ->> 'fiscal_year') || '/' || lpad(e.body -> 'accounting' ->> 'period', 3, '0'),

@@ -5,7 +5,7 @@ WITH p AS MATERIALIZED (
 source AS MATERIALIZED (
     SELECT s.component, bool_or(s.done_at IS NOT NULL) AS approved,
            bool_or(s.state = p.p ->> 'rejected') AS rejected, min(s.number) AS number
-    FROM p, read.steps($1, $2, $3) s WHERE s.step = p.p ->> 'approved' GROUP BY s.component),
+    FROM p, read.steps($1, $2, $3, p_steps => ARRAY[p.p ->> 'approved']) s GROUP BY s.component),
 ev AS MATERIALIZED (
     SELECT e.* FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'posted']) e
     WHERE e.side IN ('done_by', 'undone_by')),

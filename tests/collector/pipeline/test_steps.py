@@ -235,11 +235,12 @@ async def test_sql_and_python_say_the_same_of_every_step(
     row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=len(events))
     await commit(conn, batch_of(row, events), lambda _kind: 20, now)
     as_of = START + timedelta(hours=hour)
+    documents = [_id(world, f) for f in facts if f.document < 2]
 
     found = await conn.fetch(
         "SELECT * FROM read.steps('flow', $1, 'infinity') s WHERE s.document_id = ANY($2)",
         as_of,
-        [_id(world, f) for f in facts if f.document < 2],
+        documents,
     )
     told = {
         (r["document_id"].bytes, r["step"]): (
@@ -272,6 +273,16 @@ async def test_sql_and_python_say_the_same_of_every_step(
         for s in c.steps
     }
     assert told == expected
+    for asked in (["paid"], ["approved", "posted"]):
+        some = await conn.fetch(
+            "SELECT * FROM read.steps('flow', $1, 'infinity', p_steps => $3) s WHERE s.document_id = ANY($2)",
+            as_of,
+            documents,
+            asked,
+        )
+        assert sorted(map(tuple, some), key=repr) == sorted(
+            (tuple(r) for r in found if r["step"] in asked), key=repr
+        )
 
 
 PAID: list[tuple[list[tuple[int | None, str]], tuple[int | None, str | None]]] = [
