@@ -107,9 +107,7 @@ async def test_a_receiver_that_is_down_holds_up_nothing_of_the_service(
     application = Application(read_configuration(path), store, clock.now)
     async with serving(application) as client, asyncio.timeout(PATIENCE_S):
         await answer(client, "/readyz", 200)
-        await application.engine().run(
-            "stuck_sales", clock.now(), None, trigger="schedule", actor="test"
-        )
+        await application.engine().run("stuck_sales", None, None, trigger="schedule", actor="test")
         async with store.connect() as conn:
             while not await conn.fetchval("SELECT error FROM tieout.delivery"):  # noqa: ASYNC110 -- the service's doing
                 await asyncio.sleep(0.05)
