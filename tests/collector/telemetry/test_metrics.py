@@ -41,7 +41,7 @@ async def filled(database: Database, tmp_path: Path) -> tuple[Store, Configurati
 
 async def run(store: Store, configuration: Configuration, now: datetime) -> None:
     engine = Engine(configuration, store, CHECKS, at(now))
-    await engine.run("late_payments", now, None, trigger="command", actor="test")
+    await engine.run("late_payments", None, None, trigger="command", actor="test")
 
 
 def samples(text: str) -> Iterator[Sample]:
