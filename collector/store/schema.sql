@@ -29,6 +29,36 @@ SET default_tablespace = '';
 
 SET default_table_access_method = heap;
 
+-- Name: business_day; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.business_day (
+    calendar text NOT NULL,
+    day date NOT NULL,
+    opens_at timestamp with time zone NOT NULL,
+    closes_at timestamp with time zone NOT NULL,
+    open_before interval NOT NULL
+);
+
+ALTER TABLE tieout.business_day OWNER TO tieout_owner;
+
+-- Name: at_period_end(jsonb, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT (count(later.day) < 3)
+    FROM (( SELECT business_day.day
+            FROM tieout.business_day
+           WHERE ((business_day.calendar = (at_period_end.p_calendar ->> 'days'::text)) AND (business_day.closes_at >= at_period_end.p_instant))
+           ORDER BY business_day.day
+          LIMIT 1) counts
+      LEFT JOIN tieout.business_day later ON (((later.calendar = (at_period_end.p_calendar ->> 'days'::text)) AND (later.day > counts.day) AND (date_trunc('month'::text, (later.day)::timestamp without time zone) = date_trunc('month'::text, (counts.day)::timestamp without time zone)))))
+   GROUP BY counts.day;
+END;
+
+ALTER FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) OWNER TO tieout_owner;
+
 -- Name: commit_log; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.commit_log (
@@ -1383,18 +1413,6 @@ CREATE SEQUENCE tieout.batch_id
 
 ALTER SEQUENCE tieout.batch_id OWNER TO tieout_owner;
 
--- Name: business_day; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.business_day (
-    calendar text NOT NULL,
-    day date NOT NULL,
-    opens_at timestamp with time zone NOT NULL,
-    closes_at timestamp with time zone NOT NULL,
-    open_before interval NOT NULL
-);
-
-ALTER TABLE tieout.business_day OWNER TO tieout_owner;
-
 -- Name: delivery; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.delivery (
@@ -1882,6 +1900,16 @@ GRANT USAGE ON SCHEMA read TO tieout_app;
 
 GRANT USAGE ON SCHEMA tieout TO tieout_app;
 
+-- Name: TABLE business_day; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.business_day TO tieout_app;
+
+-- Name: FUNCTION at_period_end(p_calendar jsonb, p_instant timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) TO tieout_app;
+
 -- Name: TABLE commit_log; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.commit_log TO tieout_app;
@@ -2118,10 +2146,6 @@ GRANT SELECT ON TABLE read.trace TO tieout_app;
 -- Name: SEQUENCE batch_id; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT USAGE ON SEQUENCE tieout.batch_id TO tieout_app;
-
--- Name: TABLE business_day; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.business_day TO tieout_app;
 
 -- Name: TABLE delivery; Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -65,5 +65,19 @@ CREATE FUNCTION read.due_in(p_calendar jsonb, p_basis timestamptz, p_rule text) 
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 RETURN tieout.due_at(p_calendar, p_basis, p_rule);
 
+-- Whether the business day that an instant counts for (after the cut-off, the next one) is one of the last
+-- three of its month; NULL without a calendar.
+CREATE FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamptz) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT count(later.day) < 3
+    FROM (SELECT day FROM tieout.business_day
+          WHERE calendar = p_calendar ->> 'days' AND closes_at >= p_instant ORDER BY day LIMIT 1) counts
+    LEFT JOIN tieout.business_day later
+        ON later.calendar = p_calendar ->> 'days' AND later.day > counts.day
+       AND date_trunc('month', later.day::timestamp) = date_trunc('month', counts.day::timestamp)
+    GROUP BY counts.day;
+END;
+
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA read FROM PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA read TO tieout_reader, tieout_app;

@@ -68,6 +68,14 @@ class Plain:
             next(following)
         return self.at(next(following), self.closes)
 
+    def at_period_end(self, instant: datetime) -> bool:
+        """Whether its business day is one of the last three of the month: counted from the month's end."""
+        local = instant.astimezone(self.zone)
+        day = next(self.days_from(local.date() + timedelta(local.time() > self.closes)))
+        first = date(day.year + day.month // 12, day.month % 12 + 1, 1)
+        month = [first - timedelta(n) for n in range(1, 32)]
+        return day in [d for d in month if d.month == day.month and self.is_open(d)][:3]
+
     def business_hours(self, basis: datetime, n: int) -> datetime:
         left = timedelta(hours=n)
         days = self.days_from(basis.astimezone(self.zone).date() - timedelta(1))
@@ -159,6 +167,23 @@ async def test_the_database_and_a_stepping_from_day_to_day_agree(conn: Connectio
         if row[0] != right
     ]
     assert wrong == []
+
+
+AT_PERIOD_END = """
+SELECT read.at_period_end(c.calendar, instant)
+FROM unnest($1::text[], $2::timestamptz[]) WITH ORDINALITY x(entity, instant, n)
+JOIN read.calendars('infinity') c USING (entity) ORDER BY n
+"""
+
+
+async def test_the_last_three_business_days_of_a_month_are_those_counted_from_its_end(
+    conn: Connection,
+) -> None:
+    tried = [(name, basis) for name, basis, _ in cases()]
+    found = await conn.fetch(AT_PERIOD_END, *map(list, zip(*tried, strict=True)))
+    expected = [Plain(CALENDARS[name]).at_period_end(basis) for name, basis in tried]
+    assert {True, False} == set(expected)
+    assert [row[0] for row in found] == expected
 
 
 LETTER = [
