@@ -14,6 +14,10 @@ class Parameters(Definition):
     """Which steps of the flow are meant, and when posting is due after the final approval."""
 
     due: Duration | None = Field(None, description="By default the due time of the step `posted`")
+    due_at_period_end: Duration | None = Field(
+        None,
+        description="For what is approved in the last three business days of a month, for example `2 hours`",
+    )
     approved: NeededStep = "approved"
     posted: NeededStep = "posted"
     sent: StepIfAny = Field(
@@ -66,7 +70,12 @@ CHECK = Check(
         "rejection, withdrawal, resubmission or change of amount."
     ),
     rule="At least one posted document is linked to it by identity, and not reversed at the status time.",
-    due="`due` after the approval; by default the due time of the step `posted` in the flow.",
+    due=(
+        "`due` after the approval; by default the due time of the step `posted` in the flow. "
+        "`due_at_period_end`, if given, for what is approved in the last three business days of a period: a "
+        "calendar month by the clock of the entity, since no other fiscal periods are configured. What comes "
+        "after the cut-off counts for the next business day, here too."
+    ),
     pending="The status time is not past the due time: in transit.",
     reasons={
         "NEVER_SENT": "it was never handed to the ledger",

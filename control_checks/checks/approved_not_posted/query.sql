@@ -9,10 +9,14 @@ item AS (
            a.claimed_minor, a.claimed_currency, posted.skipped, posted.done_at AS posted_at,
            posted.undone_at, posted.failed_at, posted.failed_type, posted.failed_message,
            sent.done_at AS sent_at,
-           posted.due_at, a.state
+           CASE WHEN posted.done_at IS NULL AND p.p ->> 'due_at_period_end' IS NOT NULL
+                     AND read.at_period_end(c.calendar, a.done_at)
+                THEN read.due_in(c.calendar, a.done_at, p.p ->> 'due_at_period_end')
+                ELSE posted.due_at END AS due_at, a.state
     FROM p CROSS JOIN s a
     JOIN s posted ON posted.anchor = a.anchor AND posted.step = p.p ->> 'posted'
     LEFT JOIN s sent ON sent.anchor = a.anchor AND sent.step = p.p ->> 'sent'
+    LEFT JOIN read.calendars($3) c ON c.entity = a.entity
     WHERE a.step = p.p ->> 'approved' AND a.done_at IS NOT NULL
       -- an amount that changed since is not what was approved
       AND coalesce((a.amount_minor, a.currency) = (a.claimed_minor, a.claimed_currency), true))
