@@ -69,7 +69,10 @@ CHECK = Check(
         "Each claim whose final approval is effective at the status time: the last one, with no later "
         "rejection, withdrawal, resubmission or change of amount."
     ),
-    rule="The payments, net of what was returned, reach the payable amount, in its currency.",
+    rule=(
+        "The payments, net of what was returned, reach the payable amount, in its currency: what was approved "
+        "and what the flow documents under `compare` as its components (an advance, a personal share)."
+    ),
     due="`due` after the approval, 30 calendar days by default.",
     pending="The status time is not past the due time.",
     reasons={
@@ -95,6 +98,9 @@ CHECK = Check(
         "A wholly personal claim",
         "Waiting for a scheduled payment run",
         "The approval was withdrawn",
+        "Rejected, or submitted anew, after the approval",
+        "The amount changed after the approval",
+        "A personal share",
         "Several payments of one claim",
         "Returned and sent again",
         "Charges are no return",

@@ -21,9 +21,15 @@ needless AS (
     FROM s a JOIN p ON a.step = p.p ->> 'paid' AND a.skipped
     JOIN ev e ON e.component = a.component AND e.side = 'skip_when' AND (e.document = a.anchor OR NOT e.is_anchor)
     GROUP BY a.anchor),
+documented AS (  -- what of the approved amount is not payable: an advance, a personal share, withholding
+    SELECT e.component, e.currency, sum(e.amount_minor)::bigint AS minor
+    FROM p CROSS JOIN read.comparison_events($1, $2, $3) e
+    WHERE EXISTS (SELECT FROM read.comparisons($1, $3) c
+                  WHERE c.left_step = p.p ->> 'approved' AND c.components ? e.type)
+    GROUP BY e.component, e.currency),
 item AS (
     SELECT a.document_id, a.number, a.entity, a.anchors, a.status AS approval_status,
-           a.done_at AS approved_at, a.claimed_minor, a.claimed_currency,
+           a.done_at AS approved_at, a.claimed_minor + coalesce(d.minor, 0) AS payable_minor, a.claimed_currency,
            paid.status AS paid_status, paid.skipped, paid.done_at AS paid_at, paid.undone_at,
            paid.failed_at, paid.failed_type, paid.failed_message,
            CASE WHEN paid.done_at IS NOT NULL THEN paid.amount_minor + coalesce(kept.minor, 0)
@@ -37,6 +43,7 @@ item AS (
     LEFT JOIN s posted ON posted.anchor = a.anchor AND posted.step = p.p ->> 'posted'
     LEFT JOIN kept ON kept.component = a.component AND kept.currency = a.claimed_currency
     LEFT JOIN needless ON needless.anchor = a.anchor
+    LEFT JOIN documented d ON d.component = a.component AND d.currency = a.claimed_currency
     WHERE a.step = p.p ->> 'approved' AND a.done_at IS NOT NULL
       -- an amount that changed since is not what was approved
       AND coalesce((a.amount_minor, a.currency) = (a.claimed_minor, a.claimed_currency), true)),
@@ -45,18 +52,18 @@ judged AS (
            coalesce(posted_status NOT IN ('DONE', 'LATE', 'SKIPPED'), false) AS not_posted,
            some_paid AND claimed_currency IS NOT NULL  -- paid in several currencies it has none
                AND currency IS DISTINCT FROM claimed_currency AS foreign_paid,
-           some_paid AND coalesce(paid_minor >= claimed_minor, true) AS settled
+           some_paid AND coalesce(paid_minor >= payable_minor, true) AS settled
     FROM item i)
-SELECT document_id AS subject, number, entity, claimed_minor AS amount_minor, claimed_currency AS currency,
+SELECT document_id AS subject, number, entity, payable_minor AS amount_minor, claimed_currency AS currency,
        CASE WHEN approval_status = 'UNEVALUABLE' THEN 'unevaluable'
-            WHEN claimed_minor = 0 OR skipped THEN 'excluded'
+            WHEN payable_minor = 0 OR skipped THEN 'excluded'
             WHEN foreign_paid THEN 'unevaluable'  -- amounts are never netted across currencies
             WHEN settled THEN 'ok'
             WHEN due_at IS NULL THEN 'unevaluable'
             WHEN $2 <= due_at THEN 'pending'
             ELSE 'breach' END AS finding,
        CASE WHEN approval_status = 'UNEVALUABLE' THEN 'SEVERAL_ANCHORS'
-            WHEN claimed_minor = 0 THEN 'ZERO_PAYABLE'
+            WHEN payable_minor = 0 THEN 'ZERO_PAYABLE'
             WHEN skipped THEN coalesce(p.p -> 'exclusions' ->> needless, 'COMPANY_PAID')
             WHEN foreign_paid THEN 'OTHER_CURRENCY'
             WHEN settled THEN ''
@@ -71,7 +78,7 @@ SELECT document_id AS subject, number, entity, claimed_minor AS amount_minor, cl
        concat('paid', ' by ' || to_char(due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"')) AS expected,
        CASE WHEN some_paid THEN 'paid in part' WHEN undone_at IS NOT NULL THEN 'returned'
             ELSE 'not paid' END AS actual,
-       CASE WHEN foreign_paid THEN NULL WHEN settled THEN 0 ELSE coalesce(paid_minor, 0) - claimed_minor END AS difference_minor,
+       CASE WHEN foreign_paid THEN NULL WHEN settled THEN 0 ELSE coalesce(paid_minor, 0) - payable_minor END AS difference_minor,
        jsonb_build_object('approved_at', approved_at, 'undone_at', undone_at, 'failed_at', failed_at,
                           'message', failed_message, 'paid_minor', paid_minor) AS details
 FROM judged, p ORDER BY number, document_id
