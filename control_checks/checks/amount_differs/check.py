@@ -97,6 +97,9 @@ CHECK = Check(
     traps=(
         "A personal share",
         "Withholding and charges",
+        "A tip",
+        "Net versus gross",
+        "Document currency versus local currency",
         "A currency without minor units",
         "A currency with three decimals",
         "Rounding by line",

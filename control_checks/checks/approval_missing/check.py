@@ -77,7 +77,7 @@ CHECK = Check(
     rule=(
         "A final approval was effective when it was committed, or came within `grace_minutes` after; with "
         "the sub-test `self`, by neither the submitter nor the beneficiary. Sub-tests that the data cannot "
-        "answer are noted in each run as not tested."
+        "answer are noted in each run as not tested. Limits of approvers are not tested: no limits are read."
     ),
     due="",
     pending="Nothing: it is judged as soon as it is committed.",

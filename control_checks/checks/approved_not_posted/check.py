@@ -69,7 +69,11 @@ CHECK = Check(
         "Each claim whose final approval is effective at the status time: the last one, with no later "
         "rejection, withdrawal, resubmission or change of amount."
     ),
-    rule="At least one posted document is linked to it by identity, and not reversed at the status time.",
+    rule=(
+        "At least one posted document is linked to it by identity, and not reversed at the status time. Which "
+        "ledger leads is settled by the mapping: the step is done by events of the leading one. Of a claim that "
+        "several companies share, one posting is enough here: `amount_differs` asks for the whole amount."
+    ),
     due=(
         "`due` after the approval; by default the due time of the step `posted` in the flow. "
         "`due_at_period_end`, if given, for what is approved in the last three business days of a period: a "
@@ -99,6 +103,7 @@ CHECK = Check(
         "A wholly personal claim",
         "Waiting for a scheduled payment run",
         "The approval was withdrawn",
+        "Rejected, or submitted anew, after the approval",
         "The amount changed after the approval",
         "The entity was not yet live",
         "A claim settled against an advance stays in",

@@ -84,6 +84,7 @@ CHECK = Check(
         "A late feed of the source",
         "A document of another ledger",
         "A document that is not the interface's",
+        "A parked document",
     ),
     evidence="The posting user and source code, and when each side was first seen.",
     parameters=Parameters,

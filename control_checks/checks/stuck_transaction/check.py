@@ -83,6 +83,7 @@ CHECK = Check(
         "A step that another control owns",
         "Failed, and then processed",
         "A later step is done",
+        "Failed attempts on several days",
     ),
     evidence="The history of states.",
     parameters=Parameters,
