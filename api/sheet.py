@@ -114,6 +114,7 @@ def _command(document: Document, item: Document) -> str:
         "--period": document["period"],
         "--as-of": document["as_of"].isoformat(),
         "--as-known": document["as_known"].isoformat(),
+        "--flow": item["flow"],
         "--items": f"{item['to']}/{item['cell']}",
         "--entity": item["entity"],
         "--currency": item["currency"],

@@ -56,6 +56,7 @@ async def bridge_of(
     callback=lambda _context, _option, value: _place(value),
     help="List a cell's items: the later step of the hop, and the cell.",
 )
+@click.option("--flow", help="Items of one flow only.")
 @click.option("--entity", help="Items of one entity only.")
 @click.option("--currency", help="Items of one currency only.")
 @click.option("--limit", default=50, show_default=True, help="At most so many items of a cell.")
@@ -76,7 +77,7 @@ def bridge(
     or not complete.
     """
     to, cell = wanted["items"]
-    only = {"to": to, "cell": cell, "entity": wanted["entity"], "currency": wanted["currency"]}
+    only = {"to": to, "cell": cell} | {n: wanted[n] for n in ("flow", "entity", "currency")}
 
     async def find(app: Application) -> tuple[Document, list[Document]]:
         opened = await prepared(app.engine(), as_of, as_known, actor())

@@ -604,6 +604,14 @@ END;
 
 ALTER FUNCTION read.names(p_as_known timestamp with time zone) OWNER TO tieout_owner;
 
+-- Name: rounding(jsonb, integer, integer); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE
+    RETURN LEAST((p_line * (((p_body -> 'attributes'::text) ->> 'lines'::text))::integer), p_max);
+
+ALTER FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) OWNER TO tieout_owner;
+
 -- Name: step_events(text, timestamp with time zone, timestamp with time zone, text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[] DEFAULT NULL::text[]) RETURNS TABLE(step text, side text, component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_number text)
@@ -2038,6 +2046,12 @@ GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time 
 REVOKE ALL ON FUNCTION read.names(p_as_known timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone) TO tieout_app;
+
+-- Name: FUNCTION rounding(p_body jsonb, p_line integer, p_max integer); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) TO tieout_reader;
+GRANT ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) TO tieout_app;
 
 -- Name: FUNCTION step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[]); Type: ACL; Schema: read; Owner: tieout_owner
 

@@ -104,7 +104,9 @@ class Bridge:
             "memo": memo,
         }
 
-    async def items(self, period: str, limit: int, **only: str | None) -> list[Document]:
+    async def items(
+        self, period: str, limit: int, flow: str | None = None, **only: str | None
+    ) -> list[Document]:
         """List what stands in the cells, at most `limit` items of each, the largest first.
 
         `only` narrows by `flow`, `to` (the later step), `cell`, `entity` and `currency`. Of each item,
@@ -112,10 +114,10 @@ class Bridge:
         """
         narrowed = {**only, "limit": limit}
         return [
-            {"flow": flow.flow, **row}
-            for flow in self._flows()
-            if narrowed.get("flow") in (None, flow.flow)
-            for row in await self._ask(_PARTS + _ITEMS, flow, period, **narrowed)
+            {"flow": of.flow, **row}
+            for of in self._flows()
+            if flow in (None, of.flow)
+            for row in await self._ask(_PARTS + _ITEMS, of, period, **narrowed)
         ]
 
     def _flows(self) -> list[Flow]:
@@ -157,6 +159,11 @@ class Bridge:
             if control.check in DUE:
                 step, after = (getattr(parameters, name) for name in DUE[control.check])
                 rules.setdefault(step, {"after": after, "due": getattr(parameters, "due", None)})
+        runs = [
+            (run, controls[run.control].check)
+            for run in self.runs
+            if run.control in _of(controls, flow)
+        ]
         return {
             "hops": [
                 {
@@ -175,10 +182,19 @@ class Bridge:
                     "late": check in LATE,
                     "duplicates": check == "duplicate_posting",
                 }
-                for run in self.runs
-                if run.control in _of(controls, flow)
-                for check in [controls[run.control].check]
+                for run, check in runs
             ],
+            "rounding": next(
+                (
+                    {
+                        "line": run.parameters["rounding_minor"],
+                        "max": run.parameters["rounding_minor_max"],
+                    }
+                    for run, check in runs
+                    if check == "amount_differs"
+                ),
+                None,
+            ),
         }
 
 
@@ -248,5 +264,5 @@ def _rows(flow: str, sums: Iterable[Document]) -> list[Document]:
 
 def _place(cell: tuple[str, Any]) -> tuple[int, str]:
     kind = cell[0].partition(":")[0]
-    after = {"tolerance": 1, "exceptions": 2, "unexplained": 3}
+    after = {"tolerance": 1, "rounding": 2, "exceptions": 3, "unexplained": 4}
     return (CELLS.index(kind) if kind in CELLS else len(CELLS) + after[kind], cell[0])

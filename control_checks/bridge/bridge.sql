@@ -1,5 +1,5 @@
 -- $1 flow, $2 T, $3 K, $4 parameters: {period, hops: [{hop, from_step, to_step, undone}], rules,
--- runs: [{run, owner, late, duplicates}]}. One row of `part` is what one item adds to one cell.
+-- runs: [{run, owner, late, duplicates}], rounding: {line, max}}. One row of `part` is what one item adds to one cell.
 WITH p AS MATERIALIZED (SELECT $4::jsonb AS p),
 hop AS MATERIALIZED (
     SELECT h.*, c.in_parts, c.components, coalesce(c.tolerance_minor, 0) AS tolerance_minor
@@ -47,8 +47,17 @@ documented AS (
     SELECT h.hop, e.component, e.currency, sum(e.amount_minor)::bigint AS minor
     FROM hop h JOIN read.comparison_events($1, $2, $3) e ON h.components ? e.type
     GROUP BY h.hop, e.component, e.currency),
+rounding AS (  -- what amount_differs allows the documents that did the later step of a compared pair
+    SELECT h.hop, e.component, sum(read.rounding(e.body, p.line, p.max)) AS minor
+    FROM (SELECT r.* FROM p, jsonb_to_record(p.p -> 'rounding') AS r(line int, max int)) p
+    CROSS JOIN LATERAL (
+        SELECT DISTINCT ON (e.step, e.document) e.*
+        FROM read.step_events($1, $2, $3, ARRAY(SELECT to_step FROM hop WHERE in_parts IS NOT NULL)) e
+        WHERE e.side IN ('done_by', 'undone_by') ORDER BY e.step, e.document, e.rank DESC) e
+    JOIN hop h ON h.to_step = e.step
+    WHERE e.side = 'done_by' AND e.body -> 'attributes' ? 'lines' GROUP BY h.hop, e.component),
 weighed AS (
-    SELECT i.*, o.control, o.reason, o.sentence, twice.control AS twice,
+    SELECT i.*, r.minor AS rounding_minor, o.control, o.reason, o.sentence, twice.control AS twice,
            CASE WHEN NOT i.is_undone AND abs(i.minor - CASE WHEN i.arrived THEN i.to_minor ELSE 0 END)
                      >= abs(twice.difference_minor) THEN twice.difference_minor ELSE 0 END AS twice_minor,
            CASE WHEN i.arrived THEN -k.minor END AS components_minor,
@@ -67,6 +76,7 @@ weighed AS (
     FROM item i
     LEFT JOIN owned o ON o.hop = i.hop AND o.anchor = i.anchor AND NOT o.at_from
     LEFT JOIN owned twice ON twice.hop = i.hop AND twice.anchor = i.anchor AND twice.at_from
+    LEFT JOIN rounding r ON r.hop = i.hop AND r.component = i.component
     LEFT JOIN documented k ON k.hop = i.hop AND k.component = i.component AND k.currency = i.currency),
 placed AS (
     SELECT w.*, CASE WHEN class = 'to' THEN to_minor ELSE minor - coalesce(twice_minor, 0) END AS class_minor,
@@ -79,7 +89,8 @@ part AS (
     FROM placed w CROSS JOIN LATERAL (
         SELECT CASE WHEN w.rest = 0 OR w.class IS DISTINCT FROM 'to' OR w.control IS NOT NULL THEN 'unexplained'
                     WHEN w.in_parts AND sign(w.rest) = sign(w.minor) AND $2 <= w.due_at THEN 'in_transit'
-                    WHEN abs(w.rest) <= w.tolerance_minor THEN 'tolerance' ELSE 'unexplained' END AS remainder) y
+                    WHEN abs(w.rest) <= w.tolerance_minor THEN 'tolerance'
+                    WHEN abs(w.rest) <= w.tolerance_minor + w.rounding_minor THEN 'rounding' ELSE 'unexplained' END AS remainder) y
     CROSS JOIN LATERAL (VALUES
         ('from', 1, w.minor),
         (w.class, 1, w.class_minor),

@@ -21,8 +21,7 @@ from control_checks.bridge.bridge import Bridge, prepared
 from control_checks.cases import STREAM, Case, configuration, facts
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
-from tests.control_checks.test_cases import _emptied
-from tests.support.postgres import Database, fresh_database
+from tests.support.postgres import Database, emptied, fresh_database
 from tests.support.store import DatabaseStore, at
 
 FLOW = "expense-to-reimbursement"
@@ -104,6 +103,51 @@ WORLDS = [
             "unexplained": NONE,
         },
         PAID={"from": (1, 120500), "in_transit": (1, 120500), "unexplained": NONE},
+    ),
+    world(
+        "Three lines are each rounded by a cent, which amount_differs allows",
+        APPROVED
+        + "2026-01-31 09:15   journal 5100000456   posted   EUR 1,250.03   for=57EE1F   lines=3",
+        POSTED={
+            "from": (1, 125000),
+            "to": (1, 125003),
+            "rounding": (0, -3),
+            "unexplained": NONE,
+        },
+        PAID={"from": (1, 125003), "in_transit": (1, 125003), "unexplained": NONE},
+    ),
+    world(
+        "The pair has a tolerance, and rounding beside it",
+        APPROVED
+        + "2026-01-31 09:15   journal 5100000456   posted   EUR 1,249.96   for=57EE1F   lines=2",
+        flow={"compare": [{"left": "approved", "right": "posted", "tolerance_minor": 2}]},
+        POSTED={
+            "from": (1, 125000),
+            "to": (1, 124996),
+            "rounding": (0, 4),
+            "unexplained": NONE,
+        },
+        PAID={"from": (1, 124996), "in_transit": (1, 124996), "unexplained": NONE},
+    ),
+    world(
+        "More than its lines may be rounded by",
+        APPROVED
+        + "2026-01-31 09:15   journal 5100000456   posted   EUR 1,250.06   for=57EE1F   lines=12",
+        POSTED={
+            "from": (1, 125000),
+            "to": (1, 125006),
+            "exceptions:amounts": (0, -6),
+            "unexplained": NONE,
+        },
+        PAID={"from": (1, 125006), "in_transit": (1, 125006), "unexplained": NONE},
+    ),
+    world(
+        "A payment rounds, but nobody compares it with the posting",
+        APPROVED
+        + "2026-01-31 09:15   journal 5100000456   posted    EUR 1,250.00   for=57EE1F\n"
+        + "2026-02-02 09:15   payment P-1          settled   EUR 1,250.03   for=57EE1F   lines=3",
+        POSTED=ARRIVED,
+        PAID={"from": (1, 125000), "to": (1, 125003), "unexplained": (0, -3)},
     ),
     world(
         "A personal share of 50.00 is documented",
@@ -273,7 +317,7 @@ def _configured(case: World) -> Configuration:
 async def _bridge(database: Database, case: World) -> tuple[Bridge, Engine]:
     """Commit a world's facts in the order in which they became known; return its bridge."""
     settings = _configured(case)
-    store = DatabaseStore(await _emptied(database))
+    store = DatabaseStore(await emptied(database))
     listed = sorted(facts(CHECK, case), key=lambda fact: (fact.known_at, fact.stream))
     before = at(min(fact.known_at for fact in listed) - timedelta(days=1))
     async with store.connect() as conn:

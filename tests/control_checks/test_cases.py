@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import groupby, pairwise
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -21,7 +20,7 @@ from control_checks.cases import CONTROL, STREAM, Case, cases, configuration, fa
 from control_checks.contract import Check
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
-from tests.support.postgres import Database, fresh_database
+from tests.support.postgres import Database, emptied, fresh_database
 from tests.support.store import DatabaseStore, at
 
 ALL = [
@@ -29,11 +28,6 @@ ALL = [
     for name, check in CHECKS.items()
     for case in cases(name).cases
 ]
-EMPTY = """
-TRUNCATE tieout.commit_log, tieout.stream, tieout.part, tieout.batch, tieout.event, tieout.config_version,
-    tieout.document, tieout.reference, tieout.step, tieout.membership_history, tieout.suspended,
-    tieout.revised, tieout.control_run, tieout.control_exception CASCADE
-"""
 GAPS = ("NOT_COVERED", "UNREAD", "UNDECLARED")
 
 
@@ -42,18 +36,6 @@ async def shared(server: Server) -> AsyncIterator[Database]:
     """Give one database for all cases: each begins by emptying it."""
     async with fresh_database(server) as fresh:
         yield fresh
-
-
-async def _emptied(database: Database) -> Database:
-    admin = await asyncpg.connect(database.dsn("postgres"))
-    try:
-        await admin.execute(
-            "SET session_replication_role = replica"
-        )  # facts refuse to be truncated
-        await admin.execute(EMPTY)
-    finally:
-        await admin.close()
-    return database
 
 
 async def run(database: Database, check: Check, case: Case) -> Run:
@@ -83,7 +65,7 @@ async def _commit(conn: ingest.Connection, source: str, events: list[Event], clo
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("check", "case"), ALL)
 async def test_a_case_is_judged_as_written(shared: Database, check: Check, case: Case) -> None:
-    found = await run(await _emptied(shared), check, case)
+    found = await run(await emptied(shared), check, case)
     assert found.error is None
     outcomes = case.outcomes
     wrong = sorted((n, o.reason) for n, o in outcomes.items() if o.state == "EXCEPTION")

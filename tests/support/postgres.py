@@ -16,6 +16,11 @@ from collector.store.migrate import migrate
 
 TEMPLATE = "tieout_template"
 DRAFT = "tieout_template_draft"
+EMPTY = """
+TRUNCATE tieout.commit_log, tieout.stream, tieout.part, tieout.batch, tieout.event, tieout.config_version,
+    tieout.document, tieout.reference, tieout.step, tieout.membership_history, tieout.suspended,
+    tieout.revised, tieout.control_run, tieout.control_exception CASCADE
+"""
 LOCK = 7_301_846  # any number: pytest-xdist's workers share the server and make one template
 
 
@@ -87,3 +92,16 @@ async def _ensure_template(admin: asyncpg.Connection, server: Server) -> None:
             await admin.execute(f"ALTER DATABASE {DRAFT} RENAME TO {TEMPLATE}")
     finally:
         await admin.execute("SELECT pg_advisory_unlock($1)", LOCK)
+
+
+async def emptied(database: Database) -> Database:
+    """Take everything out of a database: quicker than a new one for each of many small cases."""
+    admin = await asyncpg.connect(database.dsn("postgres"))
+    try:
+        await admin.execute(
+            "SET session_replication_role = replica"
+        )  # facts refuse to be truncated
+        await admin.execute(EMPTY)
+    finally:
+        await admin.close()
+    return database

@@ -26,8 +26,9 @@ total AS (
     SELECT ordinal, item, is_right, min(component) AS component,
            CASE WHEN count(DISTINCT currency) = 1 THEN sum(amount_minor)::bigint END AS minor,
            min(currency) AS currency, count(DISTINCT currency) AS currencies, count(amount_minor) = count(*) AS known,
-           sum(lines)::int AS lines, 
-           sum(least((p.p ->> 'rounding_minor')::int * lines, (p.p ->> 'rounding_minor_max')::int)) FILTER (WHERE lines IS NOT NULL)::int AS rounding,
+           sum(lines)::int AS lines,
+           sum(read.rounding(body, (p.p ->> 'rounding_minor')::int, (p.p ->> 'rounding_minor_max')::int))
+               FILTER (WHERE lines IS NOT NULL)::int AS rounding,
            count(*) > count(DISTINCT (amount_minor, currency, body -> 'attributes' ->> 'account')) AS repeated,
            min(occurred_at) AS since_at, max(occurred_at) AS done_at, string_agg(name, ', ' ORDER BY name) AS names,
            min(entity) AS entity, min(kind) AS kind, min(number) AS number,

@@ -95,12 +95,14 @@ def test_the_items_of_a_cell_are_listed_with_what_the_control_says(desk: Desk) -
         listed = desk.shown(f"{LINE} --items paid/exceptions:late_payments", "bridge-items", 3)
         bounded = desk.shown(f"{LINE} --items paid/from --limit 1", "bridge-items", 3)
         written = desk(f"{LINE} --items paid/from --limit 1")
+        elsewhere = desk.shown(f"{LINE} --items paid/from --flow other", "bridge-items", 3)
         wrong = desk(f"{LINE} --items paid")
     assert [(i["number"], i["amount_minor"], i["reason"]) for i in listed["items"]] == [
         ("B-MISSING", 125000, "WAITING_FOR_SYSTEM(bank)")
     ]
     assert "B-MISSING" in listed["items"][0]["sentence"]
     assert [(i["nth"], i["of"]) for i in bounded["items"]] == [(1, 4)]
+    assert elsewhere["items"] == []
     assert "and 3 more" in written.out
     assert (wrong.code, "STEP/CELL" in wrong.err) == (2, True)
 
@@ -155,6 +157,7 @@ def test_the_command_under_a_long_list_shows_the_whole_cell_as_the_page_knew_it(
         listed = desk.shown(from_paid, "bridge-items", 3)
     assert [item["nth"] for item in listed["items"]] == [1, 2, 3, 4]
     assert {item["entity"] for item in listed["items"]} == {"DE10"}
+    assert "--flow invoices" in from_paid
 
 
 def test_what_others_wrote_is_escaped_on_the_page() -> None:
