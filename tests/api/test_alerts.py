@@ -30,7 +30,7 @@ TOKEN = "T0KEN-IN-THE-PATH"  # noqa: S105 -- nobody's
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with receiving() as started:
+    with receiving(Receiver) as started:
         yield started
 
 

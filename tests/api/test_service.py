@@ -21,7 +21,8 @@ from collector.errors import Misconfigured
 from collector.store import embedded
 from collector.store.session import embedded_store
 from tests.api.till import BOOKINGS, append, booking, open_application, sale, write
-from tests.support.otlp import receiving
+from tests.support.hooks import receiving
+from tests.support.otlp import Receiver
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore
 
@@ -260,12 +261,12 @@ async def _counted(store: DatabaseStore) -> int:
 async def test_traces_and_metrics_are_sent_where_a_receiver_is_configured(
     database: Database, tmp_path: Path
 ) -> None:
-    with receiving() as otlp:
-        path = write(tmp_path, more=f"telemetry: {{otlp_endpoint: '{otlp.endpoint}'}}\n")
+    with receiving(Receiver) as otlp:
+        path = write(tmp_path, more=f"telemetry: {{otlp_endpoint: '{otlp.address}'}}\n")
         application = Application(read_configuration(path), DatabaseStore(database), clock.now)
         async with serving(application):
             async with asyncio.timeout(PATIENCE_S):
-                while {p for p, _ in otlp.requests} != {"/v1/traces", "/v1/metrics"}:  # noqa: ASYNC110 -- another thread's
+                while {post.path for post in otlp.posts} != {"/v1/traces", "/v1/metrics"}:  # noqa: ASYNC110 -- another thread's
                     await asyncio.sleep(0.05)
 
 

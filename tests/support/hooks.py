@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from typing_extensions import override
@@ -23,23 +23,37 @@ class Post(NamedTuple):
         return msgspec.json.decode(self.body)
 
 
+Answer = tuple[int, dict[str, str], bytes]
+"""A status, headers and a body."""
+
+
 class Receiver:
-    """`answers` are given one after the other, then 200: a status, its headers, a body. None hangs."""
+    """`answers` are given one after the other, then 200. None hangs."""
 
     def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/hook"
+        self.address = f"http://127.0.0.1:{port}"
+        self.url = f"{self.address}/hook"
         self.posts: list[Post] = []
-        self.answers: list[tuple[int, dict[str, str], bytes] | None] = []
+        self.answers: list[Answer | None] = []
         self.let_go = Event()
+
+    def take(self, post: Post) -> Answer | None:
+        """Keep what is posted; say what to answer."""
+        self.posts.append(post)
+        return self.answers.pop(0) if self.answers else (200, {}, b"")
 
     def documents(self) -> list[Any]:
         return [post.document for post in self.posts]
 
 
+Kind = TypeVar("Kind", bound=Receiver)
+
+
 @contextmanager
-def receiving() -> Iterator[Receiver]:
+def receiving(kind: type[Kind]) -> Iterator[Kind]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    receiver = Receiver(server.server_address[1])
+    server.daemon_threads = False
+    receiver = kind(server.server_address[1])
     server.receiver = receiver  # type: ignore[attr-defined]  # how the handler finds it
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -65,8 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         receiver: Receiver = self.server.receiver  # type: ignore[attr-defined]  # set above
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        receiver.posts.append(Post(self.path, headers, body))
-        answer = receiver.answers.pop(0) if receiver.answers else (200, {}, b"")
+        answer = receiver.take(Post(self.path, headers, body))
         if answer is None:
             receiver.let_go.wait(60)
             return

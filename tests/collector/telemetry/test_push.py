@@ -9,7 +9,8 @@ from collector.telemetry.metrics import BY_NAME, Measurement
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
 from tests.support import shop
-from tests.support.otlp import Receiver, receiving
+from tests.support.hooks import receiving
+from tests.support.otlp import Receiver
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore, at, collect
 
@@ -17,7 +18,7 @@ NOW = shop.NOW
 
 
 def to(receiver: Receiver | None, configuration: Configuration) -> Configuration:
-    telemetry = Telemetry(otlp_endpoint=receiver.endpoint if receiver else None)
+    telemetry = Telemetry(otlp_endpoint=receiver.address if receiver else None)
     changed = configuration.settings.model_copy(update={"telemetry": telemetry})
     return configuration._replace(settings=changed)
 
@@ -39,7 +40,7 @@ async def test_what_is_pushed_is_what_can_be_scraped(database: Database, tmp_pat
     engine = Engine(configuration, store, CHECKS, at(NOW))
     await engine.run("nothing_stuck", NOW, None, trigger="command", actor="test")
     expected = await measure(store, configuration, NOW)
-    with receiving() as receiver:
+    with receiving(Receiver) as receiver:
         meter = Meter(store, to(receiver, configuration), at(NOW))
         assert await meter.push()
         await meter.close()
@@ -64,11 +65,11 @@ async def test_a_push_that_is_refused_says_so_and_harms_nobody(
 ) -> None:
     store = DatabaseStore(database)
     configuration, _ = await collect(store, shop.write(tmp_path), at(NOW))
-    with receiving() as receiver:
+    with receiving(Receiver) as receiver:
         receiver.answer = 400
         meter = Meter(store, to(receiver, configuration), at(NOW))
         assert not await meter.push()
-        assert len(receiver.requests) == 1
+        assert len(receiver.posts) == 1
         await meter.close()
     silent = Meter(store, to(None, configuration), at(NOW))
     assert not await silent.push()

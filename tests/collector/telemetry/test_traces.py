@@ -18,7 +18,8 @@ from collector.store.session import Store
 from collector.telemetry import traces
 from collector.telemetry.traces import trace_id
 from tests.support import shop
-from tests.support.otlp import Receiver, receiving
+from tests.support.hooks import Answer, Post, receiving
+from tests.support.otlp import Receiver
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore, at, collect
 
@@ -35,7 +36,7 @@ class Shop:
             settings=configuration.settings.model_copy(
                 update={
                     "telemetry": Telemetry(
-                        otlp_endpoint=receiver.endpoint,
+                        otlp_endpoint=receiver.address,
                         headers={"x-token": "${file:token}"},
                     )
                 }
@@ -82,7 +83,7 @@ async def place(database: Database, tmp_path: Path) -> AsyncIterator[Shop]:
     store = DatabaseStore(database)
     configuration, _ = await collect(store, shop.write(tmp_path), at(NOW - timedelta(hours=1)))
     (tmp_path / "token").write_text("secret\n")
-    with receiving() as receiver:
+    with receiving(Receiver) as receiver:
         yield Shop(store, configuration, receiver)
 
 
@@ -95,9 +96,8 @@ async def test_what_is_over_is_told_once_and_what_is_open_is_not(place: Shop) ->
     place.now += timedelta(days=365)
     assert await place.tell() == 1  # the recent one is due by now, and missing
     assert {s.name for _, s in place.receiver.spans[before:]} >= {"Paid", TITLE}
-    path, headers = place.receiver.requests[0]
-    assert path == "/v1/traces"
-    assert headers["x-token"] == "secret"
+    first = place.receiver.posts[0]
+    assert (first.path, first.headers["x-token"]) == ("/v1/traces", "secret")
 
 
 async def test_a_trace_has_the_real_times_and_tells_waiting_from_system_time(place: Shop) -> None:
@@ -244,9 +244,9 @@ async def test_what_arrived_before_a_failure_is_not_sent_again(
     monkeypatch.setattr(export, "BURST", 2)
     take = place.receiver.take
 
-    def once(path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-        place.receiver.answer = 200 if len(place.receiver.requests) < 1 else 400
-        return take(path, headers, body)
+    def once(post: Post) -> Answer:
+        place.receiver.answer = 200 if len(place.receiver.posts) < 1 else 400
+        return take(post)
 
     monkeypatch.setattr(place.receiver, "take", once)
     assert await place.tell() == 2
@@ -270,7 +270,7 @@ async def test_nothing_is_sent_where_no_endpoint_is_configured_or_another_export
         settings=place.configuration.settings.model_copy(update={"telemetry": Telemetry()})
     )
     assert await place.tell() == 0
-    assert place.receiver.requests == []
+    assert place.receiver.posts == []
 
 
 async def test_what_was_sent_cannot_be_changed(place: Shop) -> None:

@@ -36,7 +36,7 @@ DID_NOT_RUN = {**INCOMPLETE, "alertname": "TieoutControlError"}
 @pytest.fixture
 def desk() -> Iterator[Receiver]:
     """Where the Alertmanager's notifications arrive."""
-    with receiving() as started:
+    with receiving(Receiver) as started:
         yield started
 
 
