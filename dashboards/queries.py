@@ -30,6 +30,9 @@ RUN_DURATION = (
     " / (sum by (control) (tieout_control_run_duration_seconds_count{control=~'$control'}) > 0)"
 )
 
+UNDELIVERED = "sum by (destination) (tieout_alerts_pending)"
+OLDEST_UNDELIVERED = "max by (destination) (tieout_alerts_oldest_pending_seconds)"
+
 BATCHES = """
 SELECT recorded_at, source, stream, read, accepted, duplicate, quarantined, ignored, ending, unread
 FROM read.batch

@@ -314,6 +314,40 @@ QUARANTINE = Row(
     ],
 )
 
+ALERTS = Row(
+    "Alerts",
+    [
+        (
+            12,
+            bars(
+                Text(
+                    "Undelivered notices",
+                    "short",
+                    "Notices that are still to be told to each destination. Without destinations there is nothing.",
+                    "`tieout alerts list --state pending` says why; `tieout alerts test` tries the destination.",
+                ),
+                queries.UNDELIVERED,
+                "{{destination}}",
+                limits(1, 10),
+            ),
+        ),
+        (
+            12,
+            bars(
+                Text(
+                    "Age of the oldest undelivered notice",
+                    "s",
+                    "It is tried again at growing intervals, and given up after three days.",
+                    "the destination does not answer: nobody is told what is wrong until it does.",
+                ),
+                queries.OLDEST_UNDELIVERED,
+                "{{destination}}",
+                limits(600, HOUR_S),
+            ),
+        ),
+    ],
+)
+
 
 def build() -> Dashboard:
     """Build the board."""
@@ -326,5 +360,5 @@ def build() -> Dashboard:
             selection("flow", "Flow", "tieout_transactions_in_flight"),
             selection("control", "Control", "tieout_control_runs_total"),
         ],
-        [INGEST, FLOWS, CONTROLS, QUARANTINE],
+        [INGEST, FLOWS, CONTROLS, QUARANTINE, ALERTS],
     )

@@ -76,7 +76,7 @@ async def filled(database: Database, tmp_path: Path) -> str:
     configuration, _ = await collect(store, shop.write(tmp_path), at(NOW - timedelta(hours=1)))
     engine = Engine(configuration, store, CHECKS, at(NOW))
     for control, verdict in (("late_payments", "FAIL"), ("nothing_stuck", "PASS")):
-        run = await engine.run(control, NOW, None, trigger="command", actor="test")
+        run = await engine.run(control, None, None, trigger="command", actor="test")
         assert (run.verdict, run.error) == (verdict, None)
     return render(await measure(store, configuration, NOW))
 
@@ -129,8 +129,14 @@ def test_every_promql_query_and_every_variable_brings_data(prometheus: Prometheu
                 assert prometheus.ask(f"label/{label}/values", **{"match[]": metric}), variable
     figures = {
         (r["metric"]["step"]): float(r["value"][1])
-        for q in queries("expr")
-        if q.panel == "Transactions in flight"
-        for r in prometheus.query(promql(q.text))
+        for r in prometheus.query(promql(panel("Transactions in flight")))
     }
     assert figures == {"received": 0, "approved": 1, "paid": 2}
+    (waiting,) = prometheus.query(promql(panel("Undelivered notices")))
+    assert (waiting["metric"], waiting["value"][1]) == ({"destination": "cases"}, "1")
+
+
+def panel(title: str) -> str:
+    """Return the one query of a panel."""
+    (text,) = [query.text for query in queries("expr") if query.panel == title]
+    return text
