@@ -117,7 +117,8 @@ class Engine:
         run = self._begin(
             control_id, control, as_of or as_known or started_at, started_at, trigger, actor
         )
-        told = self.configuration.settings.alerts if as_of is as_known is None else {}
+        settings = self.configuration.settings
+        told = settings.alerts if as_of is as_known is None else {}
         watch = Watch()
         try:
             if told:
@@ -134,8 +135,7 @@ class Engine:
             run.run = await record(conn, run, self.clock())
             if told:
                 words = VERDICT_WORDS[run.verdict]
-                notice = await outbox.keep(conn, control, run, watch.settled, words)
-                if notice:
+                if await outbox.keep(conn, control, run, watch.settled, words, settings.runbooks):
                     await alerts.enter(conn, run.run, control_id, told, run.finished_at)
         return run
 

@@ -30,7 +30,10 @@ class Alertmanager(Definition):
 
 
 class Webhook(Definition):
-    """An HTTPS address that is told each change once, signed as Standard Webhooks says."""
+    """An HTTPS address that is told each change once, signed as Standard Webhooks says.
+
+    While a secret is changed, `old_secret` signs as well: the receiver may know either.
+    """
 
     to: Literal["webhook"]
     url: str = Field(min_length=1, examples=["https://cases.example.com/tieout"])
@@ -38,6 +41,15 @@ class Webhook(Definition):
         min_length=1,
         description="whsec_ and 24 to 64 bytes in base64, as ${env:NAME} or ${file:PATH}",
     )
+    old_secret: str | None = Field(
+        None, min_length=1, description="The secret before it, while receivers still know that"
+    )
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What signs, by its key, the new one first."""
+        old = {"old_secret": self.old_secret} if self.old_secret is not None else {}
+        return {"secret": self.secret, **old}
 
 
 Destination = Annotated[Alertmanager | Webhook, Field(discriminator="to")]
@@ -75,12 +87,18 @@ def wrong(destination: Alertmanager | Webhook, folder: Path) -> Iterator[tuple[L
             if not (text.isascii() and text.isprintable()):
                 yield ("headers", name), "is no header's value", "Write printable ASCII only."
     if isinstance(destination, Webhook):
-        secret = str(resolved(destination.secret, folder))
-        try:
-            if "${" not in secret:
-                signing_key(secret)
-        except ValueError as error:
-            yield ("secret",), str(error), "Make one: echo whsec_$(openssl rand -base64 32)"
+        for key, reference in destination.secrets.items():
+            if why := _no_secret(str(resolved(reference, folder))):
+                yield (key,), why, "Make one: echo whsec_$(openssl rand -base64 32)"
+
+
+def _no_secret(secret: str) -> str | None:
+    try:
+        if "${" not in secret:
+            signing_key(secret)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _address(url: str, *, encrypted: bool) -> tuple[str, str] | None:

@@ -79,6 +79,7 @@ Duration = Annotated[
 Elapsed = Annotated[
     str, Field(pattern=r"^\d{1,4} (minutes?|hours?|days?)$", examples=["4 hours", "1 day"])
 ]
+Runbooks = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
@@ -363,6 +364,11 @@ class Settings(Definition):
     ] = Field([], description="Flows, or paths of YAML files with one each")
     controls: dict[Id, Control] = {}
     alerts: dict[Id, Destination] = {}
+    runbooks: Runbooks | None = Field(
+        None,
+        description="Where the pages of docs/controls are published; notices then link to them",
+        examples=["https://github.com/acme/tieout/blob/main/docs/controls"],
+    )
     limits: Limits = Limits()
     retention: Retention = Retention()
     api: Api = Api()

@@ -13,6 +13,7 @@ _SECRET_NAME = re.compile(
 )
 _ADDRESS = re.compile(r"_(url|uri|endpoint)$", re.IGNORECASE)  # where a token is got is no token
 _PASSWORD = re.compile(r"://[^/@:\s]*:([^@/]+)@|\bpassword=([^&\s]+)", re.IGNORECASE)
+_OF_ALERTS = (("secret",), ("old_secret",), ("headers",), ("url",))
 _HIDDEN = ("store", "api", "telemetry", "alerts")
 
 
@@ -127,7 +128,7 @@ def _place(loc: Loc) -> str | None:
         return "secret"
     if loc[:2] in (("store", "dsn"), ("telemetry", "otlp_endpoint")):
         return "url"
-    if loc[:1] == ("alerts",) and loc[2:3] in (("secret",), ("headers",), ("url",)):
+    if loc[:1] == ("alerts",) and loc[2:3] in _OF_ALERTS:
         return "url" if loc[2] == "url" else "secret"
     if loc[:1] == ("sources",) and loc[4:5] == ("read",):
         return "secret" if any(map(_is_secret_name, loc[5:])) else "url"

@@ -93,6 +93,7 @@ def _alert(
         "as_of": data["as_of"],
         "complete": "yes" if data["complete"] else "no",
         "run": str(data["run"]),
+        **({"runbook_url": data["runbook"]} if data["runbook"] else {}),
     }
     return Alert(labels, since, annotations)
 

@@ -43,11 +43,11 @@ class Round(NamedTuple):
 
 
 class _Target(NamedTuple):
-    """A destination with its secrets; `key` signs, None where it is no webhook. Never print it."""
+    """A destination with its secrets; `keys` sign, none where it is no webhook. Never print it."""
 
     url: str
     headers: dict[str, str]
-    key: bytes | None
+    keys: list[bytes]
 
 
 class Courier:
@@ -155,7 +155,7 @@ class Courier:
         return wait if asked is None else max(wait, min(timedelta(seconds=asked), RETRY_AFTER_MAX))
 
     def _send(self, name: str, delivery: Delivery) -> None:
-        if self._targets[name].key is not None:
+        if self._targets[name].keys:
             self._post(name, webhook.body(delivery.notice))
         else:
             now = self._clock()
@@ -164,8 +164,8 @@ class Courier:
     def _post(self, name: str, content: bytes) -> None:
         target = self._targets[name]
         headers = {"content-type": "application/json", **target.headers}
-        if target.key is not None:
-            headers |= webhook.headers(target.key, content, self._clock())
+        if target.keys:
+            headers |= webhook.headers(target.keys, content, self._clock())
         with Http(target.url, clock=self._clock, timeout_s=self._timeout_s) as http:
             http.post(target.url, content, headers=headers)
 
@@ -174,6 +174,7 @@ def _target(destination: Alertmanager | Webhook, folder: Path) -> _Target:
     """Put a destination's secrets in their places."""
     url = resolve(destination.url, folder)
     if isinstance(destination, Webhook):
-        return _Target(url, {}, signing_key(resolve(destination.secret, folder)))
+        secrets = destination.secrets.values()
+        return _Target(url, {}, [signing_key(resolve(secret, folder)) for secret in secrets])
     headers = {name: resolve(value, folder) for name, value in destination.headers.items()}
-    return _Target(url.rstrip("/") + alertmanager.PATH, headers, None)
+    return _Target(url.rstrip("/") + alertmanager.PATH, headers, [])

@@ -28,12 +28,17 @@ Notice = dict[str, Any]
 
 
 def notice(
-    control: Control, run: Run, before: Standing | None, left: Standing, words: str
+    control: Control,
+    run: Run,
+    before: Standing | None,
+    left: Standing,
+    words: str,
+    runbooks: str | None = None,
 ) -> Notice | None:
     """Say what a run changed against what stood before it; None where nothing did.
 
-    `words` is what people read for its verdict. The first run of all says nothing if there is nothing
-    wrong.
+    `words` is what people read for its verdict, `runbooks` where the pages of checks are published. The
+    first run of all says nothing if there is nothing wrong.
     """
     was = before.open if before else []
     moved = changes(was, left.open)
@@ -51,6 +56,7 @@ def notice(
             "check": control.check,
             "severity": control.severity,
             "owner": control.owner,
+            "runbook": f"{runbooks.rstrip('/')}/{control.check}.md" if runbooks else None,
             "run": run.run,
             "as_of": _text(run.as_of),
             "as_known": _text(run.as_known),

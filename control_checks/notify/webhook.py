@@ -6,6 +6,7 @@ timestamp is that of the attempt.
 
 import hmac
 from base64 import b64encode
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -32,13 +33,13 @@ def message_id(content: bytes) -> str:
     return f"msg_{digest('webhook', content.decode()).hex()}"
 
 
-def headers(key: bytes, content: bytes, now: datetime) -> dict[str, str]:
-    """Return the headers that sign a message sent now with a key."""
+def headers(keys: Iterable[bytes], content: bytes, now: datetime) -> dict[str, str]:
+    """Return the headers that sign a message sent now, with each key."""
     message = message_id(content)
     return {
         "webhook-id": message,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": signature(key, message, now, content),
+        "webhook-signature": " ".join(signature(key, message, now, content) for key in keys),
     }
 
 

@@ -119,6 +119,14 @@ def with_alerts(destination: str) -> dict[str, str]:
             "to: webhook, url: 'https://c.test/x', secret: '${file:plain}'",
             "is no secret for signing",
         ),
+        (
+            f"to: webhook, url: 'https://c.test/x', secret: '${{file:hook}}', old_secret: {SIGNING}",
+            "a secret stands in the file",
+        ),
+        (
+            "to: webhook, url: 'https://c.test/x', secret: '${file:hook}', old_secret: '${file:short}'",
+            "old_secret: is no secret for signing",
+        ),
         ("to: webhook, url: 'http://c.test/x', secret: '${file:hook}'", "is not encrypted"),
         ("to: webhook, url: '${file:plain}', secret: '${file:hook}'", "url: is no address"),
         (
@@ -156,6 +164,7 @@ def test_what_is_wrong_with_a_destination_is_said_without_its_secrets(
     [
         "to: webhook, url: 'https://c.test/x', secret: '${file:hook}'",
         "to: webhook, url: 'http://127.0.0.1:8000/x', secret: '${file:hook}'",
+        "to: webhook, url: 'https://c.test/x', secret: '${file:hook}', old_secret: '${file:hook}'",
         "to: webhook, url: '${file:address}', secret: '${file:hook}'",
         "to: alertmanager, url: 'http://p:9093/path', headers: {Authorization: 'Bearer ${file:hook}'}",
     ],

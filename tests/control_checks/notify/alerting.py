@@ -18,6 +18,7 @@ from tests.api.till import NOW, append, booking, open_application, sale, write
 from tests.support.hooks import Post
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 -- nobody's
+OLD_SECRET = "whsec_dGhlIG9sZCBvbmUgb2YgYSB3ZWJob29r"  # noqa: S105 -- nobody's
 CONTROL = "stuck_sales"
 COMPLETE = ('"2026-01-20T00:00:00Z"], by: the bank', '"2027-01-01T00:00:00Z"], by: the bank')
 """What to replace in the configuration, so that the bank is declared complete beyond the present."""
@@ -149,9 +150,15 @@ def webhook(**urls: str) -> str:
 
 
 def verified(post: Post) -> str:
-    """Return the secret that verifies a request, by the specification and the standard library alone."""
-    key = base64.b64decode(SECRET.removeprefix("whsec_"))
-    signed = f"{post.headers['webhook-id']}.{post.headers['webhook-timestamp']}.".encode()
-    expected = base64.b64encode(hmac.new(key, signed + post.body, hashlib.sha256).digest()).decode()
-    assert post.headers["webhook-signature"].split() == [f"v1,{expected}"]
+    """Return the one secret that verifies a request."""
+    assert post.headers["webhook-signature"].split(" ") == [signed(post, SECRET)]
     return SECRET
+
+
+def signed(post: Post, secret: str) -> str:
+    """Sign a request by the specification and the standard library alone."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    content = (
+        f"{post.headers['webhook-id']}.{post.headers['webhook-timestamp']}.".encode() + post.body
+    )
+    return f"v1,{base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()}"

@@ -18,10 +18,12 @@ from control_checks.notify import courier
 from tests.api.cli.desk import conforms
 from tests.control_checks.notify.alerting import (
     COMPLETE,
+    OLD_SECRET,
     PAID,
     SECRET,
     Till,
     open_till,
+    signed,
     verified,
     webhook,
 )
@@ -35,7 +37,7 @@ TOKEN = "T0KEN-IN-THE-PATH"  # noqa: S105 -- nobody's
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with receiving() as started:
+    with receiving(Receiver) as started:
         yield started
 
 
@@ -162,7 +164,7 @@ async def test_a_receiver_that_asks_for_patience_gets_it(
 async def test_a_receiver_that_hangs_or_is_gone_holds_up_nobody_else(
     database: Database, tmp_path: Path
 ) -> None:
-    with receiving() as hanging, receiving() as fine:
+    with receiving(Receiver) as hanging, receiving(Receiver) as fine:
         hanging.answers = [None]
         urls = {"hangs": hanging.url, "gone": "http://127.0.0.1:9/hook", "fine": fine.url}
         till = await open_till(DatabaseStore(database), tmp_path, webhook(**urls))
@@ -298,6 +300,22 @@ async def test_no_secret_is_kept_shown_or_logged(
     everything = f"{done} {row} {kept}" + "".join(r.getMessage() for r in caplog.records)
     assert TOKEN not in everything
     assert SECRET not in everything
+
+
+async def test_while_a_secret_is_changed_both_sign_the_new_one_first(
+    till: Till, receiver: Receiver
+) -> None:
+    (till.folder / "old.secret").write_text(OLD_SECRET)
+    await till.change('"secret": ', '"old_secret": "${file:old.secret}", "secret": ')
+    assert (await till.courier().deliver()).sent == 1
+    (post,) = receiver.posts
+    signatures = post.headers["webhook-signature"].split(" ")
+    assert signatures == [signed(post, SECRET), signed(post, OLD_SECRET)]
+    (page,) = [b.text for b in blocks(ROOT / "docs/alerts.md") if b.path == "verify.py"]
+    given: dict[str, Any] = {}
+    exec(page, given)  # noqa: S102 -- what the page tells a receiver to do
+    for secret, genuine in ((SECRET, True), (OLD_SECRET, True), (SECRET[:-4] + "AAAA", False)):
+        assert given["verify"](secret, post.headers, post.body, 10**10) is genuine
 
 
 async def test_a_test_message_arrives_at_once_and_leaves_no_trace(

@@ -2,16 +2,19 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+import control_checks
 from collector.model.control import Exception_, Run
 from collector.model.standing import Open, Standing
 from collector.settings.alerts import signing_key
 from collector.settings.definitions import Control
 from control_checks.notify import alertmanager, webhook
+from control_checks.notify.alertmanager import firing
 from control_checks.notify.notice import GROUPS_MAX, SENTENCE_CHARS_MAX, notice
 from control_checks.notify.standing import Watch, after, changes
 from tests.api.cli.desk import conforms
@@ -174,6 +177,21 @@ def test_exceptions_are_grouped_by_entity_and_summed_by_currency() -> None:
     assert found["data"]["summary"] == (
         "Words: 6 exceptions, BHD 0.001, EUR 1,200.00, JPY 48,000 and USD 5.00 open"
     )
+
+
+@pytest.mark.parametrize("base", ["https://docs.test/controls", "https://docs.test/controls/"])
+def test_a_notice_leads_to_the_page_of_its_check_where_pages_are_published(base: str) -> None:
+    first = run(1, A)
+    found = notice(CONTROL, first, None, after(None, first, ()), "Words", base)
+    assert found is not None
+    conforms("notice", found)
+    assert found["data"]["runbook"] == f"https://docs.test/controls/{CONTROL.check}.md"
+    page = Path(control_checks.__file__).parents[1] / "docs/controls" / f"{CONTROL.check}.md"
+    assert page.exists()
+    assert {a.annotations["runbook_url"] for a in firing(found)} == {found["data"]["runbook"]}
+    plain = told(CONTROL, first)
+    assert plain["data"]["runbook"] is None
+    assert not any("runbook_url" in a.annotations for a in firing(plain))
 
 
 def test_a_group_keeps_its_beginning_while_it_lasts() -> None:
