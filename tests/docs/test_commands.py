@@ -86,6 +86,15 @@ def test_commands_run_and_print_what_the_document_shows(
                 )
 
 
+@pytest.mark.long
+def test_the_demo_prints_what_the_readme_shows(base: Path, tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = text.partition("make demo")[2].partition("```text\n")[2].partition("```")[0]
+    printed = " ".join(run("tieout demo --no-serve", base / "data", tmp_path).split())
+    wanted = re.escape(" ".join(shown.split())).replace("…", ".*")
+    assert re.search(wanted, printed), f"shown:\n{shown}\nprinted:\n{printed}"
+
+
 def run(line: str, data: Path, folder: Path) -> str:
     """Run one command as a shell would, with a data folder of the test's own; return what it printed."""
     words = shlex.split(line, comments=True)[1:]
