@@ -24,6 +24,7 @@ _ONLY_FOR: dict[str, frozenset[str]] = {
     "header": frozenset({"csv"}),
     "records": frozenset({"json", "xml"}),
     "context": frozenset({"json", "xml"}),
+    "split": frozenset({"xml"}),
     "pattern": frozenset({"text"}),
     "starts": frozenset({"text"}),
 }
@@ -61,6 +62,11 @@ class FilesOptions(Definition):
     )
     context: dict[str, str] = Field(
         {}, description="Values from around a record", examples=[{"iban": "Stmt/Acct/Id/IBAN"}]
+    )
+    split: str | None = Field(
+        None,
+        description="XML: path inside a record of which each element makes a record of its own",
+        examples=["NtryDtls/TxDtls"],
     )
     pattern: str | None = Field(None, description="Regular expression with named groups")
     starts: str | None = Field(None, description="Regular expression: a line that starts a record")

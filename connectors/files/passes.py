@@ -295,7 +295,7 @@ def document_parser(source: Source, options: FilesOptions) -> DocumentParser:
     if layout.format == "xes":
         return Xes(source.stream, options.encoding)
     if layout.format == "xml":
-        return XmlDocument(source.stream, layout.records, options.context, options.encoding)
+        return XmlDocument(source.stream, layout.records, options)
     return Binary(source.stream, layout.notes["format"])
 
 

@@ -2,22 +2,23 @@
 
 An attribute becomes `@name`, an element text, or a dict where it has attributes or elements (its
 own text is then `#text`), and elements of the same name a list.
+
+With `split`, a record per element at that path inside: each holds the whole, with that element as if it
+were the only one, and its `#number`. What has no such element stays one record.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator
 
 from lxml import etree
 from typing_extensions import override
 
-from collector.connector import Body, Record, Stated
+from collector.connector import Body, Fault, Record
+from connectors.files import camt
+from connectors.files.options import FilesOptions
 from connectors.files.parse import DocumentParser
 from connectors.files.sniff import local_name
 from connectors.files.xml_blocks import EntitiesError, elements, let_go
 from connectors.kit.streams import Stream
-
-_CAMT_COUNT: Final = ("TxsSummry", "TtlNtries", "NbOfNtries")
-_CAMT_CONTAINERS: Final = frozenset({"Stmt", "Rpt", "Ntfctn"})
 
 Path = tuple[str, ...]
 
@@ -33,42 +34,49 @@ class XmlDocument(DocumentParser):
         self,
         stream: Stream,
         records: str,
-        context: Mapping[str, str],
-        encoding: str | None = None,
+        options: FilesOptions,
     ) -> None:
         super().__init__()
         self._stream = stream
-        self._encoding = encoding
+        self._encoding = options.encoding
         self._records: Path = tuple(records.split("/"))
-        self._context = {name: tuple(path.split("/")) for name, path in context.items()}
-        self._around: dict[str, str | None] = dict.fromkeys(context)
-        self._totals = _CamtTotals() if self._records[-1] == "Ntry" else None
+        self._context = {name: tuple(path.split("/")) for name, path in options.context.items()}
+        self._around: dict[str, str | None] = dict.fromkeys(options.context)
+        self._split: Path = tuple(options.split.split("/")) if options.split else ()
+        self._totals = camt.Totals() if self._records[-1] == camt.ENTRY else None
 
     @override
     def records(self) -> Iterator[Record]:
-        position = 0
-        tags = {self._records[-1] or "*"}  # nothing was sniffed: find out what is wrong
-        for path in self._context.values():
-            tags |= {path[0], path[-1].removeprefix("@")}
-            tags |= {path[-2]} if path[-1].startswith("@") and len(path) > 1 else set()
-        if self._totals:
-            tags |= {_CAMT_COUNT[-1], *_CAMT_CONTAINERS}
-        for event, element in elements(self._stream, ("start", "end"), tags, self._encoding):
+        found = position = 0
+        events = elements(self._stream, ("start", "end"), self._tags(), self._encoding)
+        for event, element in events:
             if event == "end":
                 path = path_of(element)
                 self._keep(element, path)
                 if _ends(path, self._records) and not _ends_inside(path, self._records):
-                    position += 1
-                    yield self._record(element, position)
+                    found += 1
+                    for record in self._made(element, position + 1):
+                        position = record.position
+                        yield record
                     let_go(element)
             elif event == "start":
                 self._forget(element)
-        self.stated = self._totals.stated() if self._totals else None
+        self.stated = self._totals.stated(found, position) if self._totals else None
         if not position:
             self.sentence = (
                 f"No element was found at `records: {'/'.join(self._records)}`."
                 " If there should be some, correct the path."
             )
+
+    def _tags(self) -> set[str]:
+        """Return the names of all elements that have to be looked at."""
+        tags = {self._records[-1] or "*"}  # nothing was sniffed: find out what is wrong
+        for path in self._context.values():
+            tags |= {path[0], path[-1].removeprefix("@")}
+            tags |= {path[-2]} if path[-1].startswith("@") and len(path) > 1 else set()
+        if self._totals:
+            tags |= {camt.COUNT[-1], *camt.CONTAINERS}
+        return tags
 
     def _forget(self, element: etree._Element) -> None:
         """Drop the values of the element of the same name before."""
@@ -87,35 +95,29 @@ class XmlDocument(DocumentParser):
         if self._totals:
             self._totals.see(element, at)
 
-    def _record(self, element: etree._Element, position: int) -> Record:
+    def _made(self, element: etree._Element, position: int) -> Iterator[Record]:
+        """Make the record of an element, or one of each part that it is split into."""
         value = value_of(element)
         body: Body = value if isinstance(value, dict) else {"#text": value}
-        return Record(position, body | self._around, etree.tostring(element, with_tail=False))
+        if not self._split:
+            yield Record(position, body | self._around, etree.tostring(element, with_tail=False))
+        elif self._totals and self._split == camt.DETAILS and (why := camt.contradiction(element)):
+            raw = etree.tostring(element, with_tail=False)
+            yield Record(position, None, raw, Fault("DETAILS_DIFFER", why))
+        else:
+            for n, part in enumerate([*_parts(body, self._split)] or [body]):
+                yield Record(position + n, part | {"#number": n + 1} | self._around)
 
 
-class _CamtTotals:
-    """Adds up the numbers of entries that the statements of a camt document state."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._statements = 0
-        self._stating = 0
-
-    def see(self, element: etree._Element, at: Path) -> None:
-        if at[-1] in _CAMT_CONTAINERS:
-            self._statements += 1
-        elif at[-4:-3] and at[-4] in _CAMT_CONTAINERS and _ends(at, _CAMT_COUNT):
-            text = (element.text or "").strip()
-            if text.isdecimal():
-                self._stating += 1
-                self._count += int(text)
-
-    def stated(self) -> Stated | None:
-        """Return the sum, if every statement states its number."""
-        if not self._statements or self._stating != self._statements:
-            return None
-        what = f"TxsSummry/TtlNtries/NbOfNtries of {self._statements} statement(s)"
-        return Stated("A", what, self._count)
+def _parts(body: Body, path: Path) -> Iterator[Body]:
+    """Yield the body once for each element at `path`, as if that one stood there alone."""
+    name, *rest = path
+    there = body.get(name, [])
+    for item in there if isinstance(there, list) else [there]:
+        if not rest:
+            yield body | {name: item}
+        elif isinstance(item, dict):
+            yield from (body | {name: part} for part in _parts(item, tuple(rest)))
 
 
 def path_of(element: etree._Element) -> Path:

@@ -70,3 +70,45 @@ async def test_a_control_that_asks_for_grade_a_passes_only_on_statements_that_co
     assert [certificate["grade"] for certificate in run.certificate] == [grade]
     sizes = [gap["records"] for gap in run.gaps if gap["what"] == "DIFFERS"]
     assert sizes == [2] * gaps.count("DIFFERS")
+
+
+BATCH = (
+    "<Ntry><NtryRef>B-1</NtryRef><Amt Ccy='EUR'>9</Amt><BookgDt><Dt>2026-01-05</Dt></BookgDt><NtryDtls>"
+    "<TxDtls><Amt Ccy='EUR'>4</Amt></TxDtls><TxDtls><Amt Ccy='EUR'>5</Amt></TxDtls></NtryDtls></Ntry>"
+)
+
+
+@pytest.mark.parametrize(
+    ("damage", "verdict", "gaps"),
+    [
+        ("", "PASS", []),
+        (
+            BATCH,
+            "INCOMPLETE",
+            [
+                "camt.xml states 2 records (TxsSummry/TtlNtries/NbOfNtries of 1 statement(s)), and 1 were read: 1 fewer.",
+                "bank/statements: its completeness is of grade C, and A is asked for.",
+            ],
+        ),
+        (
+            "<TxDtls><Amt Ccy='EUR'>5</Amt></TxDtls>",
+            "INCOMPLETE",
+            ["1 record of bank/statements quarantined: see `tieout quarantine list`."],
+        ),
+    ],
+    ids=["whole", "an entry is missing", "a transaction is missing"],
+)
+async def test_a_statement_read_by_transaction_is_whole_if_its_entries_are_and_each_adds_up(
+    database: Database, tmp_path: Path, damage: str, verdict: str, gaps: list[str]
+) -> None:
+    path = tmp_path / "tieout.yaml"
+    by_transaction = CONFIGURATION.replace("Stmt/Ntry}", "Stmt/Ntry, split: NtryDtls/TxDtls}")
+    path.write_text(by_transaction.replace(": NtryRef", ': "{NtryRef}-{#number}"', 1))
+    text = camt(summary(2), 1).replace("</Stmt>", f"{BATCH}</Stmt>")
+    (tmp_path / "camt.xml").write_text(text.replace(damage, ""))
+    store = DatabaseStore(database)
+    configuration, _ = await collect(store, path, at(NOW))
+    engine = Engine(configuration, store, CHECKS, at(NOW))
+    run = await engine.run("nothing_stuck", NOW, None, trigger="command", actor="test")
+    assert (run.verdict, run.error) == (verdict, None)
+    assert [gap["sentence"] for gap in run.gaps] == gaps
