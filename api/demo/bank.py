@@ -1,7 +1,8 @@
 """The bank's side: one camt.053.001.08 per account and business day, with balances that chain.
 
-Names are abbreviated and the text of a remittance is cut, as banks do. One week of one entity is not
-delivered whole: the statements count and sum up what they do not hold.
+One bank books payment by payment, one each payment run with a list of its payments, one without. Names are
+abbreviated and the text of a remittance is cut, as banks do. One week of one entity is not delivered
+whole: the statements count and sum up what they do not hold.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +45,7 @@ Tree = Mapping[str, "str | Tree | Sequence[Tree]"]
 
 @dataclass(frozen=True)
 class Booking:
-    """One entry on the account; `amount` is signed, credits positive."""
+    """One entry on the account; `amount` is signed, credits positive, `payments` are those of a run."""
 
     entity: Entity
     account: Account
@@ -57,7 +58,7 @@ class Booking:
     remittance: str = ""
     returned: bool = False
     combined: bool = False
-    payments: int = 1
+    payments: tuple["Booking", ...] = ()
 
     @property
     def is_lost(self) -> bool:
@@ -81,24 +82,33 @@ def is_housekeeping(booking: Booking) -> bool:
 
 def is_run(booking: Booking) -> bool:
     """Say whether a whole payment run was booked in one sum."""
-    return [name for name, _ in booking.refs] == ["PmtInfId"]
+    return bool(booking.payments)
+
+
+def records(booking: Booking) -> tuple[Booking, ...]:
+    """Return what the bank shows of it: the payments that it lists, or the entry alone."""
+    return booking.payments if booking.entity.lists_payments and is_run(booking) else (booking,)
 
 
 def _payments(company: Company, books: Books) -> Iterator[Booking]:
-    runs: dict[str, list[Booking]] = {}
     transfers: dict[str, list[Booking]] = {}
+    paid: list[Booking] = []
     for claim in company.claims:
         for n, payment in enumerate(claim.timeline.payments, start=1):
             settled, *returned = _booked(books[claim.report_id, -n, False], payment)
-            if claim.entity.books_runs:
-                runs.setdefault(settled.refs[0][1], []).append(settled)
-            elif payment.combined:
+            if payment.combined:
                 transfers.setdefault(payment.combined, []).append(settled)
             else:
-                yield settled
+                paid.append(settled)
             yield from returned
+    paid += (_combined(name, settled) for name, settled in transfers.items())
+    runs: dict[str, list[Booking]] = {}
+    for settled in paid:
+        if settled.entity.books_runs:
+            runs.setdefault(settled.refs[0][1], []).append(settled)
+        else:
+            yield settled
     yield from map(_in_one_sum, runs.values())
-    yield from (_combined(name, settled) for name, settled in transfers.items())
 
 
 def _booked(entry: Entry, payment: Payment) -> Iterator[Booking]:
@@ -121,7 +131,7 @@ def _booked(entry: Entry, payment: Payment) -> Iterator[Booking]:
 
 
 def _in_one_sum(payments: Sequence[Booking]) -> Booking:
-    """Book a run: its name, its sum and the number of its payments are all that is told."""
+    """Book a run: its name, its sum and its payments."""
     first = payments[0]
     return replace(
         first,
@@ -131,7 +141,8 @@ def _in_one_sum(payments: Sequence[Booking]) -> Booking:
         refs=first.refs[:1],
         creditor="",
         remittance="",
-        payments=len(payments),
+        combined=False,
+        payments=tuple(payments),
     )
 
 
@@ -284,16 +295,22 @@ def _entry(number: int, booking: Booking) -> Tree:
 def _details(booking: Booking) -> Tree:
     if is_housekeeping(booking):
         return {"TxDtls": {"Refs": {"EndToEndId": NOT_PROVIDED}}}
-    if is_run(booking):
-        batch: Tree = {
-            **dict(booking.refs),
-            "NbOfTxs": str(booking.payments),
-            "TtlAmt": _money(booking.account, booking.amount),
-            "CdtDbtInd": _sign(booking.amount),
-        }
+    if not is_run(booking):
+        return {"TxDtls": _transaction(booking)}
+    batch: Tree = {
+        **dict(booking.refs),
+        "NbOfTxs": str(len(booking.payments)),
+        "TtlAmt": _money(booking.account, booking.amount),
+        "CdtDbtInd": _sign(booking.amount),
+    }
+    if not booking.entity.lists_payments:
         return {"Btch": batch}
+    return {"Btch": batch, "TxDtls": [_transaction(payment) for payment in booking.payments]}
+
+
+def _transaction(booking: Booking) -> Tree:
     reason: Tree = {"Rsn": {"Cd": RETURN_REASON}, "AddtlInf": "Account closed"}
-    details: Tree = {
+    return {
         "Refs": dict(booking.refs),
         "Amt": _money(booking.account, booking.amount),
         "CdtDbtInd": _sign(booking.amount),
@@ -302,7 +319,6 @@ def _details(booking: Booking) -> Tree:
         "RmtInf": {"Ustrd": booking.remittance},
         **({"RtrInf": reason} if booking.returned else {}),
     }
-    return {"TxDtls": details}
 
 
 def _grow(parent: etree._Element, tree: Tree) -> None:

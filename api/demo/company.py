@@ -61,8 +61,8 @@ class Entity:
     """A legal entity: where it is, when it works, pays and posts, and its accounts.
 
     `pays_on` are the weekdays of its payment runs, which its bank books payment by payment or, with
-    `books_runs`, each in one sum without details. Its interface runs at `posts_at`: in the evening
-    of a business day, or with `overnight` early on the next one.
+    `books_runs`, each in one sum; unless it `lists_payments` nobody sees them there. Its interface runs at
+    `posts_at`: in the evening of a business day, or with `overnight` early on the next one.
     """
 
     code: str
@@ -75,6 +75,7 @@ class Entity:
     posts_at: time
     overnight: bool = False
     books_runs: bool = False
+    lists_payments: bool = True
     domain: str = "lindenau.example"
 
 
@@ -98,6 +99,7 @@ DE10 = Entity(
     blocked="4711",
     pays_on=(1, 4),
     posts_at=time(19, 30),
+    books_runs=True,
 )
 JP10 = Entity(
     code="JP10",
@@ -126,6 +128,7 @@ JP10 = Entity(
     pays_on=(1, 4),
     posts_at=time(19, 30),
     books_runs=True,
+    lists_payments=False,
 )
 KW10 = Entity(
     code="KW10",
@@ -233,8 +236,8 @@ class Payment(NamedTuple):
     """A claim in a payment run, booked by the bank, and perhaps sent back.
 
     `amount` is what was paid where it is not what is payable, in minor units. `combined` names the
-    transfer that carries it with others of the same payee; the bank books that transfer once, `short`
-    minor units less than what it carries.
+    transfer that carries it with others of the same payee; the bank books that transfer once. It pays
+    `short` minor units less than it should.
     """
 
     run_at: datetime

@@ -10,7 +10,7 @@ from string import Template
 
 import msgspec
 
-from api.demo import middleware, plan, systems, transfers
+from api.demo import middleware, plan, swaps, systems, transfers
 from api.demo.company import COVERS_FROM, STATUS_TIME
 from api.demo.truth import FORMAT, Truth, tell
 from collector.errors import Misconfigured
@@ -29,7 +29,7 @@ def create(folder: Path, seed: int) -> Truth:
     there = _present(folder)
     if there == _Mark(FORMAT, seed):
         return msgspec.json.decode((folder / TRUTH).read_bytes(), type=Truth)
-    company = transfers.combine(plan.found(seed), seed)
+    company = swaps.swap(transfers.combine(plan.found(seed), seed), seed)
     exports = systems.export(company)
     truth = tell(company, exports, seed)
     folder.parent.mkdir(parents=True, exist_ok=True)

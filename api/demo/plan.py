@@ -271,8 +271,21 @@ COMBINED_SHORT = Plot(
 COMBINED_WHOLE = Plot(COMBINED, "together", stories.ordinary, (12, 0, 6))
 """Made of ordinary claims (`api.demo.transfers`). JP10's bank shows no single transfers."""
 
+SWAPPED_MORE = Plot(DIFFERS, "swapped_more", stories.ordinary, (2, 0, 0), DIFFERS, "AMOUNT")
+SWAPPED_LESS = Plot(
+    DIFFERS,
+    "swapped_less",
+    stories.ordinary,
+    (2, 0, 0),
+    DIFFERS,
+    "PARTLY_OVERDUE",
+    also=((NOT_PAID, "PARTLY_PAID"),),
+)
+"""Of two ordinary claims in one payment run: only DE10's bank lists the payments of a run."""
+
 BY_KIND = {
-    (plot.label, plot.kind): plot for plot in (ORDINARY, *PLOTS, COMBINED_SHORT, COMBINED_WHOLE)
+    (plot.label, plot.kind): plot
+    for plot in (ORDINARY, *PLOTS, COMBINED_SHORT, COMBINED_WHOLE, SWAPPED_MORE, SWAPPED_LESS)
 }
 
 

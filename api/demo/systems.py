@@ -21,19 +21,24 @@ class Exports:
     bookings: Sequence[bank.Booking]
 
     @property
+    def shown(self) -> list[bank.Booking]:
+        """What the bank shows record by record: entries, and the payments that it lists in one."""
+        return [record for booking in self.bookings for record in bank.records(booking)]
+
+    @property
     def housekeeping(self) -> int:
         """How many bank entries belong to no claim."""
         return sum(map(bank.is_housekeeping, self.bookings))
 
     @property
     def runs(self) -> int:
-        """How many payment runs the bank booked in one sum."""
-        return sum(map(bank.is_run, self.bookings))
+        """How many payment runs the bank booked in one sum without their payments."""
+        return sum(map(bank.is_run, self.shown))
 
     @property
     def transfers(self) -> int:
         """How many transfers pay several claims each."""
-        return sum(booking.combined for booking in self.bookings)
+        return sum(record.combined for record in self.shown)
 
     @property
     def lost(self) -> list[bank.Booking]:
@@ -74,7 +79,7 @@ def export(company: Company) -> Exports:
     }
     for entity in ENTITIES:
         own = [b for b in bookings if b.entity is entity and not b.is_lost]
-        records[f"bank/{entity.code.lower()}"] = len(own)
+        records[f"bank/{entity.code.lower()}"] = sum(len(bank.records(b)) for b in own)
     return Exports(files, records, books, bookings)
 
 

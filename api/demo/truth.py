@@ -22,7 +22,7 @@ from api.demo.plan import (
 from api.demo.stories import PAYMENT_DAYS, blocked_message
 from api.demo.systems import Exports
 
-FORMAT = "tieout-demo-truth/4"
+FORMAT = "tieout-demo-truth/5"
 """Raised whenever other files come of the same seed: an older folder is then made anew."""
 
 
@@ -86,7 +86,7 @@ class Truth:
     """The truth file: every claim by its report id, every cost centre by its code, and the totals.
 
     `transactions` counts cases end to end: one per claim and cost centre; beside them every bank
-    entry of no claim, every payment run booked in one sum, every transfer of several claims, every worker
+    entry of no claim, every payment run booked in one sum without its payments, every transfer of several claims, every worker
     and every message that names no claim stands alone.
     """
 
@@ -250,7 +250,7 @@ def _events(claim: Claim) -> Iterator[str]:
         yield from ("idoc.received", "journal.refused")
     for payment in told.payments:
         yield "payment.instructed"
-        yield from ["payment.settled"] * (not claim.entity.books_runs and not payment.combined)
+        yield from ["payment.settled"] * (claim.entity.lists_payments and not payment.combined)
         yield from ["payment.returned"] * (payment.returned_at is not None)
 
 

@@ -220,44 +220,54 @@ def _read_bank(folder: Path, cases: _Cases) -> None:
     returns = {}
     for statement in statements(folder):
         for entry in statement.iterfind("c:Ntry", CAMT):
-            if _is_of_several(entry, cases):
-                continue
-            report_id = text(entry, f"{DETAILS}/c:Refs/c:EndToEndId")
-            if report_id == "NOTPROVIDED":
-                continue
             at = datetime.fromisoformat(text(entry, "c:BookgDt/c:DtTm"))
-            case = cases[report_id]
-            case.instants.append(at)
-            number = text(entry, f"{DETAILS}/c:Refs/c:InstrId")
-            reason = entry.findtext(f"{DETAILS}/c:RtrInf/c:Rsn/c:Cd", None, CAMT)
-            if reason:
-                returns[report_id, number] = reason
-            else:
-                case.paid[number] = Paid(Decimal(text(entry, "c:Amt")), at)
+            _read_sum(entry, at, cases)
+            for paid in payments(entry):
+                if _is_of_several(paid, at, cases):
+                    continue
+                report_id, number = (
+                    text(paid, f"c:Refs/c:{name}") for name in ("EndToEndId", "InstrId")
+                )
+                case = cases[report_id]
+                case.instants.append(at)
+                reason = paid.findtext("c:RtrInf/c:Rsn/c:Cd", None, CAMT)
+                if reason:
+                    returns[report_id, number] = reason
+                else:
+                    case.paid[number] = Paid(Decimal(text(paid, "c:Amt")), at)
     for (report_id, number), reason in returns.items():
         cases[report_id].paid[number].returned_reason = reason
 
 
-def _is_of_several(entry: etree._Element, cases: _Cases) -> bool:
-    """Whether it books a payment run or a transfer of several claims: then these are paid."""
+def payments(entry: etree._Element) -> list[etree._Element]:
+    """The payments that the bank lists in an entry."""
+    return [t for t in entry.findall(DETAILS, CAMT) if t.find("c:Refs/c:InstrId", CAMT) is not None]
+
+
+def _read_sum(entry: etree._Element, at: datetime, cases: _Cases) -> None:
+    """Take the payments of a run that are not listed as paid, if their sum is the ledger's."""
     run = entry.findtext("c:NtryDtls/c:Btch/c:PmtInfId", None, CAMT)
-    if run:
-        paid = cases.runs[run]
-        assert int(text(entry, "c:NtryDtls/c:Btch/c:NbOfTxs")) == len(paid)
-        assert Decimal(text(entry, "c:Amt")) == sum(amount for *_, amount in paid)
-    elif is_combined(entry):
-        paid = cases.transfers[text(entry, f"{DETAILS}/c:Refs/c:InstrId")]
-        assert len(paid) > 1
-    else:
+    if run and not payments(entry):
+        ordered = cases.runs[run]
+        assert int(text(entry, "c:NtryDtls/c:Btch/c:NbOfTxs")) == len(ordered)
+        assert Decimal(text(entry, "c:Amt")) == sum(amount for *_, amount in ordered)
+        for case, number, amount in ordered:
+            case.paid[number] = Paid(amount, at)
+
+
+def _is_of_several(paid: etree._Element, at: datetime, cases: _Cases) -> bool:
+    """Whether it is a transfer of several claims: then these are paid."""
+    if not is_combined(paid):
         return False
-    for case, number, amount in paid:
-        at = datetime.fromisoformat(text(entry, "c:BookgDt/c:DtTm"))
+    ordered = cases.transfers[text(paid, "c:Refs/c:InstrId")]
+    assert len(ordered) > 1
+    for case, number, amount in ordered:
         case.paid[number] = Paid(amount, at)
     return True
 
 
-def is_combined(entry: etree._Element) -> bool:
-    return entry.findtext(f"{DETAILS}/c:Purp/c:Prtry", None, CAMT) == "COMBINED"
+def is_combined(paid: etree._Element) -> bool:
+    return paid.findtext("c:Purp/c:Prtry", None, CAMT) == "COMBINED"
 
 
 def text(element: etree._Element, path: str) -> str:
@@ -288,11 +298,10 @@ def short_transfers(folder: Path) -> dict[tuple[str, str], str]:
     said = {}
     for statement in statements(folder):
         entity = text(statement, "c:Acct/c:Ownr/c:Id/c:OrgId/c:Othr/c:Id")
-        for entry in statement.iterfind("c:Ntry", CAMT):
-            if is_combined(entry):
-                name = text(entry, f"{DETAILS}/c:Refs/c:InstrId")
-                if Decimal(text(entry, "c:Amt")) != paid.pop(name):
-                    said[entity, name] = "AMOUNT"
+        for transfer in filter(is_combined, statement.iterfind(f"c:Ntry/{DETAILS}", CAMT)):
+            name = text(transfer, "c:Refs/c:InstrId")
+            if Decimal(text(transfer, "c:Amt")) != paid.pop(name):
+                said[entity, name] = "AMOUNT"
     assert not paid, "the bank books every transfer"
     return said
 
@@ -403,6 +412,8 @@ class Rules:
             return "SCALE" if posted in {10 * case.payable, 100 * case.payable} else "AMOUNT"
         if case.standing and case.net_paid and case.net_paid < posted:
             return "PARTLY_OVERDUE"
+        if case.standing and case.net_paid > posted:
+            return "AMOUNT"
         return "OK" if case.standing else ""
 
     def duplicate_posting(self, case: Case) -> dict[str, str]:
@@ -468,35 +479,3 @@ class Rules:
             return "AFTER_COMMIT"
         was_approved = any(at <= committed and step == "EXRTREADY" for at, step in case.actions)
         return "REJECTED_AFTER" if was_approved else "NONE"
-
-
-def stale_dimension(folder: Path) -> dict[str, str]:
-    """What the control says of each cost centre: the limit is an hour for a closure, a day otherwise."""
-    held = {
-        item["code"]: item
-        for item in sorted(document(folder, "items"), key=lambda i: i["modifiedAt"])
-    }
-    owned: dict[str, list[tuple[datetime, datetime, dict[str, str]]]] = defaultdict(list)
-    for row in rows(folder / "erp/csks.csv", ";"):
-        entered = berlin(row["AEDAT"], row["AETIM"])
-        valid = entered
-        if row["DATAB"]:
-            valid = datetime.strptime(row["DATAB"] + "+0000", "%Y%m%d%z")
-        owned[row["KOSTL"].lstrip("0")].append((entered, valid, row))
-    said = {}
-    for code, values in owned.items():
-        effective = [(entered, row) for entered, valid, row in values if valid <= T]
-        if not effective:
-            said[code] = "EXCLUDED"
-            continue
-        entered, row = max(effective, key=lambda e: e[0])
-        closed, item = row["STATUS"] == "closed", held.get(code)
-        if item is None:
-            wrong = "MISSING"
-        elif closed:
-            wrong = "STILL_ACTIVE" if item["status"] == "active" else ""
-        else:
-            wrong = "" if item["name"] == row["KTEXT"] else "DIFFERENT(name)"
-        late = T - entered > timedelta(hours=1 if closed else 24)
-        said[code] = (wrong if late else "PENDING") if wrong else "OK"
-    return said

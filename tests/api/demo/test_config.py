@@ -60,7 +60,13 @@ def entries(folder: Path, stream: str) -> Iterator[dict[str, Any]]:
         for entry in statement.iterfind("{*}Ntry"):
             made = body(entry)
             assert isinstance(made, dict)
-            yield made | {"entity": owner}
+            whole = made | {"entity": owner, "#number": 1}
+            listed = entry.findall("{*}NtryDtls/{*}TxDtls")
+            for n, transaction in enumerate(listed, start=1):
+                details = made["NtryDtls"] | {"TxDtls": body(transaction)}
+                yield whole | {"NtryDtls": details, "#number": n}
+            if not listed:
+                yield whole
 
 
 @pytest.fixture(scope="module")

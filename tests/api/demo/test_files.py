@@ -22,6 +22,7 @@ from tests.api.demo.outside import (
     berlin,
     changes,
     document,
+    payments,
     rows,
     statements,
     text,
@@ -82,7 +83,8 @@ def test_the_streams_hold_as_many_records_as_stated(folder: Path, truth: Truth) 
     entries: Counter[str] = Counter()
     for statement in statements(folder):
         owner = text(statement, "c:Acct/c:Ownr/c:Id/c:OrgId/c:Othr/c:Id")
-        entries[f"bank/{owner.lower()}"] += len(statement.findall("c:Ntry", CAMT))
+        listed = (len(payments(n)) for n in statement.iterfind("c:Ntry", CAMT))
+        entries[f"bank/{owner.lower()}"] += sum(n or 1 for n in listed)
     assert truth.records == {
         "hr/workers": len(rows(folder / "hr/workers.csv", ",")),
         "expense/reports": len(changes(folder)),
@@ -96,10 +98,6 @@ def test_the_streams_hold_as_many_records_as_stated(folder: Path, truth: Truth) 
         ),
         **entries,
     }
-
-
-def is_payment(entry: etree._Element) -> bool:
-    return entry.find("c:NtryDtls/c:TxDtls/c:Refs/c:InstrId", CAMT) is not None
 
 
 def test_native_keys_are_unique_and_references_fit_their_fields(folder: Path) -> None:
@@ -119,12 +117,30 @@ def test_native_keys_are_unique_and_references_fit_their_fields(folder: Path) ->
         assert max(len(row[name]) for row in documents) <= length
     assert {len(row["BELNR"]) for row in documents} == {10}
     assert {row["XBLNR"] for row in documents} == {row["BKTXT"][:16] for row in documents}
-    assert (
-        max(len(text(e, "c:NtryDtls/c:TxDtls/c:RmtInf/c:Ustrd")) for e in booked if is_payment(e))
-        == 35
-    )
-    ends = [text(e, "c:NtryDtls/c:TxDtls/c:Refs/c:EndToEndId") for e in booked if is_payment(e)]
-    assert max(map(len, ends)) <= 35
+    paid = [payment for entry in booked for payment in payments(entry)]
+    assert max(len(text(p, "c:RmtInf/c:Ustrd")) for p in paid) == 35
+    assert max(len(text(p, "c:Refs/c:EndToEndId")) for p in paid) <= 35
+
+
+def test_one_bank_books_runs_and_lists_their_payments_one_does_not_and_one_books_payments(
+    folder: Path,
+) -> None:
+    sizes: dict[str, list[tuple[int, int]]] = {"DE10": [], "JP10": [], "KW10": []}
+    for statement in statements(folder):
+        for entry in statement.iterfind("c:Ntry", CAMT):
+            stated = int(entry.findtext("c:NtryDtls/c:Btch/c:NbOfTxs", "0", CAMT))
+            owner, listed = (
+                text(statement, "c:Acct/c:Ownr/c:Id/c:OrgId/c:Othr/c:Id"),
+                payments(entry),
+            )
+            sizes[owner].append((stated, len(listed)))
+            if stated and listed:
+                assert stated == len(listed)
+                assert signed(entry) == sum(map(signed, listed))
+    assert max(sizes["DE10"]) > (50, 50)
+    assert {listed for stated, listed in sizes["DE10"] if not stated} == {0, 1}, "fees, returns"
+    assert {listed for stated, listed in sizes["JP10"] if stated} == {0}
+    assert {stated for stated, _ in sizes["KW10"]} == {0}
 
 
 def test_a_reversal_and_its_original_name_each_other(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from api.demo import Truth, create
+from tests.api.demo.centres import stale_dimension
 from tests.api.demo.outside import (
     Case,
     Rules,
@@ -18,7 +19,6 @@ from tests.api.demo.outside import (
     read,
     rows,
     short_transfers,
-    stale_dimension,
 )
 
 INNOCENT = {"OK", "PENDING", "EXCLUDED", "UNEVALUABLE"}
