@@ -155,6 +155,7 @@ def check(tree: Tree, known: Known) -> tuple[list[Problem], dict[tuple[str, str]
     problems = [*_check_sources(parts, known, options)]
     for loc, mapping in parts.mappings.items():
         problems += _check_mapping(parts, loc, mapping)
+    problems += _check_splits(parts)
     problems += _check_flows(parts)
     problems += _check_controls(parts, known.checks)
     problems += [
@@ -210,6 +211,22 @@ def _check_mapping(parts: Parts, loc: Loc, mapping: Mapping) -> Iterator[Problem
         if n > 1:
             yield parts.tree.problem(
                 (*loc, "events"), f"rule '{name}' stands twice", "Rename one of them."
+            )
+
+
+def _check_splits(parts: Parts) -> Iterator[Problem]:
+    """Where `read.split` makes several records of one, their events must not have one identity."""
+    for loc, _, stream in parts.streams:
+        split = _section(stream.get("read")).get("split")
+        mapping = parts.mappings.get((*loc, "mapping"))
+        if mapping is None or not isinstance(split, str):
+            continue
+        names = [mapping.key, *(name for rule in mapping.events for name in rule.discriminators)]
+        if not any("#number" in name or split.replace("/", ".") in name for name in names):
+            yield parts.tree.problem(
+                (*loc, "mapping", "key"),
+                f"all records that `split: {split}` makes of one have this `key`: each would replace the last",
+                'Add a value of their own, or their number: "{…}/{#number}".',
             )
 
 

@@ -61,6 +61,7 @@ MISTAKES = [
     (T, "name: House", 'name: "a\\0b"', "tieout.yaml:3:16: entities.DE10.name:", "cannot be stored"),
     (T, "name: House", "name: H\udce4user", "tieout.yaml:3:17: (file):", "is no UTF-8: byte 0xe4"),
     (T, "name: House", "name: &a [*a]", "tieout.yaml:3:16: (file):", "nested too deeply"),
+    (T, "format: csv}", "format: xml, split: a/b}", "claims.yaml:1:1: sources.erp.streams.claims.mapping.key:", "all records that `split: a/b` makes of one have this `key`"),
     (C, "key: id\n", "", "claims.yaml:1:1: sources.erp.streams.claims.mapping.key:", "is missing"),
     (C, "key: id", "key: '{id'", "claims.yaml:1:1: sources.erp.streams.claims.mapping.key:", "a brace is not closed"),
     (C, "key: id", "key: id\nkey: id", "claims.yaml:2:1: sources.erp.streams.claims.mapping.key:", "stands twice"),
@@ -101,6 +102,22 @@ def test_a_mistake_is_one_problem_at_its_place(
     (problem,) = said(tmp_path, changed(name, old, new))
     assert problem.startswith(where)
     assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("key: id", "key: '{id}/{#number}'"),
+        ("key: id", "key: '{id}/{a.b.no}'"),
+        ("- rule: status", "- rule: status\n    discriminators: ['#number']"),
+    ],
+)
+def test_what_is_split_is_told_apart_by_its_number_or_a_value_of_its_own(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    files = changed(T, "format: csv}", "format: xml, split: a/b}")
+    assert old in files[C]
+    assert said(tmp_path, files | {C: files[C].replace(old, new, 1)}) == []
 
 
 @pytest.mark.parametrize(
