@@ -61,8 +61,8 @@ def contradiction(entry: etree._Element) -> str:
         return ""
     name = entry.findtext("{*}AcctSvcrRef") or entry.findtext("{*}NtryRef") or "without a reference"
     return (
-        f"Entry {name}: {', and '.join(said)}. Nothing was taken from it: have the bank send the"
-        " statement again, or accept it with a reason."
+        f"Entry {name}: {', and '.join(said)}. Nothing was taken from it: have the bank correct"
+        " the statement and read that, then accept this record with a reason."
     )
 
 

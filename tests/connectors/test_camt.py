@@ -18,7 +18,7 @@ BATCH = f"""<Ntry><AcctSvcrRef>E-2</AcctSvcrRef><Amt Ccy='EUR'>300.00</Amt><CdtD
 </NtryDtls><AddtlNtryInf>Salaries</AddtlNtryInf></Ntry>"""
 STATEMENT = f"<Document xmlns='urn:x'><B><Stmt><TxsSummry><TtlNtries><NbOfNtries>3</NbOfNtries></TtlNtries></TxsSummry>{FEE}{BATCH}{SUM}</Stmt></B></Document>"
 WHOLE = [("E-1", 1, ""), ("E-2", 1, "T-1"), ("E-2", 2, "T-2"), ("E-2", 3, "T-3"), ("E-3", 1, "")]
-SAID = "Entry E-2: {}. Nothing was taken from it: have the bank send the statement again, or accept it with a reason."
+SAID = "Entry E-2: {}. Nothing was taken from it: have the bank correct the statement and read that, then accept this record with a reason."
 
 
 def seen(record: Record) -> tuple[str, int, str] | str:

@@ -158,6 +158,21 @@ def test_xml_records_are_found_by_the_end_of_their_path_in_any_namespace(tmp_pat
     assert end.ending is Ending.INTACT
 
 
+def test_xml_records_are_split_at_a_path_inside_them_or_stay_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(XML)
+    records, end = read(path, records="d/s", split="n/k", context={"head": "h/id"})
+    first = {"@no": "1", "acct": "A", "head": "H1"}
+    assert bodies(records) == [
+        {**first, "n": {"k": "x"}, "#number": 1},
+        {**first, "n": {"k": "y"}, "#number": 2},
+        {**first, "n": {"k": {"@a": "1"}}, "#number": 3},
+        {"@no": "2", "n": "3 & 4", "head": "H1", "#number": 1},
+    ]
+    assert [record.position for record in records] == [1, 2, 3, 4]
+    assert end.ending is Ending.INTACT
+
+
 def test_every_camt_entry_is_found_with_the_account_of_its_own_statement() -> None:
     for path in sorted(data("bank/genkgo-camt").glob("camt053*.xml")):
         if "wrong" in path.name:
