@@ -1,6 +1,6 @@
 """Bank statements (camt, ISO 20022): what a bank states of itself, held against what it lists.
 
-A statement states the number of its entries. An entry may list its transactions (`DETAILS`): then their
+A statement states the number of its entries. An entry may list its payments (`DETAILS`): then their
 number is that of its batch, and their sum its amount.
 """
 
@@ -18,7 +18,7 @@ DETAILS: Final = ("NtryDtls", "TxDtls")
 CONTAINERS: Final = frozenset({"Stmt", "Rpt", "Ntfctn"})
 COUNT: Final = ("TxsSummry", "TtlNtries", "NbOfNtries")
 _AMOUNTS: Final = ("{*}Amt", "{*}AmtDtls/{*}TxAmt/{*}Amt")
-"""Of a transaction; up to version 2 there is only the second, and where money was exchanged it can be
+"""Of a payment; up to version 2 there is only the second, and where money was exchanged it can be
 the one in the currency of the account."""
 
 
@@ -46,12 +46,12 @@ class Totals:
             return None
         what = f"{'/'.join(COUNT)} of {self._statements} statement(s)"
         if more := records - entries:
-            what += f": {self._count} entries, and {more} more transactions in their details"
+            what += f": {self._count} entries, and {more} more payments in their details"
         return Stated("A", what, self._count + more)
 
 
 def contradiction(entry: etree._Element) -> str:
-    """Say how the transactions that an entry lists contradict it; nothing where none does."""
+    """Say how the payments that an entry lists contradict it; nothing where none does."""
     listed = entry.findall("/".join(f"{{*}}{name}" for name in DETAILS))
     try:
         said = [*_miscounted(entry), *_differing(entry, listed)] if listed else []
@@ -71,11 +71,11 @@ def _miscounted(entry: etree._Element) -> Iterator[str]:
         there = len(details.findall(f"{{*}}{DETAILS[1]}"))
         stated = (details.findtext("{*}Btch/{*}NbOfTxs") or "").strip()
         if there and stated.isdecimal() and int(stated) != there:
-            yield f"its batch has {stated} transactions (Btch/NbOfTxs) and lists {there}"
+            yield f"its batch has {stated} payments (Btch/NbOfTxs) and lists {there}"
 
 
 def _differing(entry: etree._Element, listed: Sequence[etree._Element]) -> Iterator[str]:
-    """Compare the amounts; of a single transaction that states none in the currency it is the entry's."""
+    """Compare the amounts; of a single payment that states none in the currency it is the entry's."""
     booked = entry.find("{*}Amt")
     if booked is None:
         return
@@ -83,20 +83,20 @@ def _differing(entry: etree._Element, listed: Sequence[etree._Element]) -> Itera
     amounts = [a for a in (_amount(one, currency) for one in listed) if a is not None]
     if len(amounts) < len(listed):
         if len(listed) > 1:
-            yield f"{len(amounts)} of its {len(listed)} transactions state an amount in {currency}"
+            yield f"{len(amounts)} of its {len(listed)} payments state an amount in {currency}"
         return
     total = _signed(booked, sign)
     signs = (one.findtext("{*}CdtDbtInd") or sign for one in listed)
     there = sum(map(_signed, amounts, signs), Decimal(0))
     if there != total:
         yield (
-            f"it is booked as {currency} {total:f}, and its transactions make {currency} {there:f},"
+            f"it is booked as {currency} {total:f}, and its payments make {currency} {there:f},"
             f" a difference of {there - total:f}"
         )
 
 
-def _amount(transaction: etree._Element, currency: str | None) -> etree._Element | None:
-    found = (amount for path in _AMOUNTS for amount in transaction.iterfind(path))
+def _amount(payment: etree._Element, currency: str | None) -> etree._Element | None:
+    found = (amount for path in _AMOUNTS for amount in payment.iterfind(path))
     return next((amount for amount in found if amount.get("Ccy") == currency), None)
 
 

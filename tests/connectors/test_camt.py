@@ -1,4 +1,4 @@
-"""Batch bookings whose details are transactions; the figures are added up by hand."""
+"""Batch bookings whose details are payments; the figures are added up by hand."""
 
 from pathlib import Path
 
@@ -28,8 +28,8 @@ def seen(record: Record) -> tuple[str, int, str] | str:
         return f"{record.fault.reason}: {record.fault.sentence}"
     body = record.body
     assert body is not None
-    transaction = body["NtryDtls"].get("TxDtls", {})
-    refs = transaction.get("Refs") or {}
+    payment = body["NtryDtls"].get("TxDtls", {})
+    refs = payment.get("Refs") or {}
     return body["AcctSvcrRef"], body["#number"], refs.get("EndToEndId", "")
 
 
@@ -46,16 +46,16 @@ def split(folder: Path, text: str) -> tuple[list[tuple[str, int, str] | str], in
     return [seen(record) for record in records], stated.count, stated.what
 
 
-def test_a_batch_with_details_gives_a_record_per_transaction_and_one_without_a_record(
+def test_a_batch_with_details_gives_a_record_per_payment_and_one_without_a_record(
     tmp_path: Path,
 ) -> None:
     found, count, what = split(tmp_path, STATEMENT)
     assert found == WHOLE
     assert count == 5
-    assert what.endswith("of 1 statement(s): 3 entries, and 2 more transactions in their details")
+    assert what.endswith("of 1 statement(s): 3 entries, and 2 more payments in their details")
 
 
-def test_each_transaction_has_what_the_entry_says_of_all(tmp_path: Path) -> None:
+def test_each_payment_has_what_the_entry_says_of_all(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     path.write_text(STATEMENT)
     records, _ = read(path, records="Stmt/Ntry", split="NtryDtls/TxDtls")
@@ -94,43 +94,43 @@ def test_one_entry_less_is_one_less_than_stated_whatever_it_lists(
 
 
 WRONG = {
-    "a transaction is missing": (
+    "a payment is missing": (
         (SECOND, ""),
         (
-            "its batch has 3 transactions (Btch/NbOfTxs) and lists 2, and it is booked as EUR -300.00,"
-            " and its transactions make EUR -150.00, a difference of 150.00"
+            "its batch has 3 payments (Btch/NbOfTxs) and lists 2, and it is booked as EUR -300.00,"
+            " and its payments make EUR -150.00, a difference of 150.00"
         ),
     ),
-    "a transaction is missing, and nobody counted": (
+    "a payment is missing, and nobody counted": (
         (f"<NbOfTxs>3</NbOfTxs></Btch>\n{BATCH.splitlines()[2]}", "</Btch>"),
-        "it is booked as EUR -300.00, and its transactions make EUR -200.00, a difference of 100.00",
+        "it is booked as EUR -300.00, and its payments make EUR -200.00, a difference of 100.00",
     ),
-    "a transaction comes twice": (
+    "a payment comes twice": (
         (SECOND, SECOND * 2),
         (
-            "its batch has 3 transactions (Btch/NbOfTxs) and lists 4, and it is booked as EUR -300.00,"
-            " and its transactions make EUR -450.00, a difference of -150.00"
+            "its batch has 3 payments (Btch/NbOfTxs) and lists 4, and it is booked as EUR -300.00,"
+            " and its payments make EUR -450.00, a difference of -150.00"
         ),
     ),
     "an amount is wrong": (
         ("150.00", "105.00"),
-        "it is booked as EUR -300.00, and its transactions make EUR -255.00, a difference of 45.00",
+        "it is booked as EUR -300.00, and its payments make EUR -255.00, a difference of 45.00",
     ),
     "the entry's amount is wrong": (
         ("300.00", "330.00"),
-        "it is booked as EUR -330.00, and its transactions make EUR -300.00, a difference of 30.00",
+        "it is booked as EUR -330.00, and its payments make EUR -300.00, a difference of 30.00",
     ),
     "a sign is wrong": (
         ("<CdtDbtInd>DBIT</CdtDbtInd></TxDtls>", "<CdtDbtInd>CRDT</CdtDbtInd></TxDtls>"),
-        "it is booked as EUR -300.00, and its transactions make EUR 0.00, a difference of 300.00",
+        "it is booked as EUR -300.00, and its payments make EUR 0.00, a difference of 300.00",
     ),
-    "a transaction states no amount": (
+    "a payment states no amount": (
         ("<Amt Ccy='EUR'>150.00</Amt>", ""),
-        "2 of its 3 transactions state an amount in EUR",
+        "2 of its 3 payments state an amount in EUR",
     ),
     "another currency": (
         ("<Amt Ccy='EUR'>150.00", "<Amt Ccy='USD'>150.00"),
-        "2 of its 3 transactions state an amount in EUR",
+        "2 of its 3 payments state an amount in EUR",
     ),
     "no number": (("150.00", "15O.00"), "'15O.00' is not an amount"),
 }
@@ -192,8 +192,8 @@ def test_reading_goes_on_amid_the_details_of_an_entry(tmp_path: Path) -> None:
 
 
 PUBLISHED = {
-    "camt052.v2.xml": "Entry AAAASESS-FP-ACCR-01: its batch has 20 transactions (Btch/NbOfTxs) and lists 1.",
-    "camt052.v4.xml": "",  # its one transaction is in USD and CHF, and booked in SEK
+    "camt052.v2.xml": "Entry AAAASESS-FP-ACCR-01: its batch has 20 payments (Btch/NbOfTxs) and lists 1.",
+    "camt052.v4.xml": "",  # its one payment is in USD and CHF, and booked in SEK
     "camt053.v2.multi.statement.xml": "",
     "camt053.v2.five.decimals.xml": "",
 }

@@ -96,14 +96,14 @@ BATCH = (
             ["1 record of bank/statements quarantined: see `tieout quarantine list`."],
         ),
     ],
-    ids=["whole", "an entry is missing", "a transaction is missing"],
+    ids=["whole", "an entry is missing", "a payment is missing"],
 )
-async def test_a_statement_read_by_transaction_is_whole_if_its_entries_are_and_each_adds_up(
+async def test_a_statement_read_by_payment_is_whole_if_its_entries_are_and_each_adds_up(
     database: Database, tmp_path: Path, damage: str, verdict: str, gaps: list[str]
 ) -> None:
     path = tmp_path / "tieout.yaml"
-    by_transaction = CONFIGURATION.replace("Stmt/Ntry}", "Stmt/Ntry, split: NtryDtls/TxDtls}")
-    path.write_text(by_transaction.replace(": NtryRef", ': "{NtryRef}-{#number}"', 1))
+    by_payment = CONFIGURATION.replace("Stmt/Ntry}", "Stmt/Ntry, split: NtryDtls/TxDtls}")
+    path.write_text(by_payment.replace(": NtryRef", ': "{NtryRef}-{#number}"', 1))
     text = camt(summary(2), 1).replace("</Stmt>", f"{BATCH}</Stmt>")
     (tmp_path / "camt.xml").write_text(text.replace(damage, ""))
     store = DatabaseStore(database)
