@@ -8,6 +8,7 @@ were the only one, and its `#number`. What has no such element stays one record.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 
 from lxml import etree
 from typing_extensions import override
@@ -105,7 +106,8 @@ class XmlDocument(DocumentParser):
             raw = etree.tostring(element, with_tail=False)
             yield Record(position, None, raw, Fault("DETAILS_DIFFER", why))
         else:
-            for n, part in enumerate([*_parts(body, self._split)] or [body]):
+            parts = _parts(body, self._split)
+            for n, part in enumerate(chain([next(parts, body)], parts)):
                 yield Record(position + n, part | {"#number": n + 1} | self._around)
 
 
