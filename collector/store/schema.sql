@@ -849,7 +849,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              e.message
             FROM (mark m
               JOIN ev e ON (((e.document = m.document) AND (e.rank = m.failed_rank))))
-           ORDER BY m.anchor, m.ordinal, e.occurred_at DESC
+           ORDER BY m.anchor, m.ordinal, e.occurred_at DESC, e.type, e.message
          ), undone AS MATERIALIZED (
           SELECT DISTINCT ON (m.anchor, m.ordinal) m.anchor,
              m.ordinal,
@@ -858,7 +858,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              max(e.occurred_at) OVER (PARTITION BY m.anchor, m.ordinal) AS at
             FROM (mark m
               JOIN ev e ON (((e.document = m.document) AND (e.rank = m.undone_rank))))
-           ORDER BY m.anchor, m.ordinal, m.done_at DESC
+           ORDER BY m.anchor, m.ordinal, m.done_at DESC, m.amount_minor DESC NULLS LAST, m.currency
          ), calendar AS MATERIALIZED (
           SELECT k.entity,
              k.calendar,

@@ -302,12 +302,12 @@ case_step AS MATERIALIZED (
 failed AS MATERIALIZED (
     SELECT DISTINCT ON (m.anchor, m.ordinal) m.anchor, m.ordinal, e.occurred_at AS at, e.type, e.message
     FROM mark m JOIN ev e ON e.document = m.document AND e.rank = m.failed_rank
-    ORDER BY m.anchor, m.ordinal, e.occurred_at DESC),
+    ORDER BY m.anchor, m.ordinal, e.occurred_at DESC, e.type, e.message),
 undone AS MATERIALIZED (  -- when and with what a step that was taken back was done, and when that was
     SELECT DISTINCT ON (m.anchor, m.ordinal) m.anchor, m.ordinal, m.amount_minor, m.currency,
            max(e.occurred_at) OVER (PARTITION BY m.anchor, m.ordinal) AS at
     FROM mark m JOIN ev e ON e.document = m.document AND e.rank = m.undone_rank
-    ORDER BY m.anchor, m.ordinal, m.done_at DESC),
+    ORDER BY m.anchor, m.ordinal, m.done_at DESC, m.amount_minor DESC NULLS LAST, m.currency),
 calendar AS MATERIALIZED (
     SELECT entity, calendar, calendar ->> 'timezone' AS timezone,
            (calendar ->> 'closes')::interval + interval '1 microsecond' AS closes
