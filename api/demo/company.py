@@ -234,7 +234,8 @@ class Payment(NamedTuple):
 
     `amount` is what was paid where it is not what is payable, in minor units. `combined` names the
     transfer that carries it with others of the same payee; the bank books that transfer once, `short`
-    minor units less than what it carries.
+    minor units less than what it carries. The platform shows `PAYMENT_SHOWN_AFTER` later that it was
+    paid, or sent back.
     """
 
     run_at: datetime
@@ -243,6 +244,11 @@ class Payment(NamedTuple):
     amount: int | None = None
     combined: str = ""
     short: int = 0
+    is_shown: bool = True
+
+
+PAYMENT_SHOWN_AFTER = timedelta(hours=12)
+"""By then the ERP has read the bank's statement of the day, and told what it cleared with it."""
 
 
 @dataclass(frozen=True)

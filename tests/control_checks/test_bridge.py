@@ -64,6 +64,11 @@ LATE = (
     APPROVED
     + "2026-01-31 09:15   journal 5100000456   posted   EUR 1,250.00   for=57EE1F   known=2026-02-04 09:00"
 )
+SETTLED = (
+    "2026-01-20 10:00   expense_report 57EE1F   final_approved   EUR 1,250.00\n"
+    "2026-01-21 09:15   journal 5100000456   posted    EUR 1,250.00   for=57EE1F\n"
+    "2026-01-22 09:15   payment P-1          settled   EUR {paid}   for=57EE1F\n"
+)
 WORLDS = [
     world(
         "Posted, and payment is not due yet",
@@ -246,6 +251,39 @@ WORLDS = [
         "2026-01-07 09:15   payment P-1   returned   EUR 1,250.00   for=57EE1F",
         PAID={"from": (1, 125000), "exceptions:not_paid": (1, 125000), "unexplained": NONE},
         RETURNED={"from": (1, 125000), "reversed": (1, 125000), "unexplained": NONE},
+    ),
+    world(
+        "Paid, and shown as paid: a status without an amount stands for the claim's",
+        SETTLED.format(paid="1,250.00")
+        + "2026-01-22 15:00   expense_report 57EE1F   status_returned   document_number=P-1   status=paid",
+        POSTED=ARRIVED,
+        PAID=ARRIVED,
+        RETURNED=ARRIVED,
+    ),
+    world(
+        "Paid, and the day by which it is to be shown is not over",
+        SETTLED.format(paid="1,250.00"),
+        at="2026-01-23 18:00",
+        POSTED=ARRIVED,
+        PAID=ARRIVED,
+        RETURNED=WAITS_FOR_PAYMENT,
+    ),
+    world(
+        "Paid, and a second after that day it is not shown",
+        SETTLED.format(paid="1,250.00"),
+        at="2026-01-23 18:00:01",
+        POSTED=ARRIVED,
+        PAID=ARRIVED,
+        RETURNED={"from": (1, 125000), "exceptions:not_returned": (1, 125000), "unexplained": NONE},
+    ),
+    world(
+        "Paid, and shown for more than that: nobody explains it",
+        SETTLED.format(paid="1,205.00")
+        + "2026-01-22 15:00   expense_report 57EE1F   status_returned   EUR 1,250.00"
+        + "   document_number=P-1   status=paid",
+        POSTED=ARRIVED,
+        PAID={"from": (1, 125000), "to": (1, 120500), "unexplained": (0, 4500)},
+        RETURNED={"from": (1, 120500), "to": (1, 125000), "unexplained": (0, -4500)},
     ),
     world(
         "Paid for less than what was posted, and no pair is compared: nobody explains it",
