@@ -123,7 +123,8 @@ class Engine:
         try:
             if told:
                 watch = await self._watch(control_id)
-            judges = await self._judges(run, control, as_known)
+            run.as_known, covered = await self._covered(as_known, run.started_at)
+            judges = self._judges(control, covered)
             if as_of is None:
                 _take_status_time(run, judges, control.lag)
             await self._evaluate(run, control, judges, watch)
@@ -145,17 +146,33 @@ class Engine:
             before = await alerts.standing(conn, control_id)
         return Watch(o.exception.subject for o in before.open) if before else Watch()
 
-    async def _judges(
-        self, run: Run, control: Control, as_known: datetime | None
-    ) -> dict[str, "_Judge"]:
-        """Settle what is known of the streams behind each flow of a control, as known at K."""
+    async def status_time(self, control_ids: Iterable[str], as_known: datetime | None) -> datetime:
+        """Return the status time that some controls can share: the earliest that one of them would take."""
+        now = self.clock()
+        _, covered = await self._covered(as_known, now)
+        now = as_known or now
+        taken = [now]
+        for control in map(self.control, control_ids):
+            known = _known(self._judges(control, covered)).values()
+            taken.append(status_time(known, now, control.lag))
+        return min(taken)
+
+    async def _covered(
+        self, as_known: datetime | None, now: datetime
+    ) -> tuple[datetime, dict[tuple[str, str], Coverage]]:
+        """Return K, and how completely each stream was known then."""
         async with self.store.connect() as conn:
-            run.as_known = as_known or await totals.last_recorded(conn, run.started_at)
-            known = await totals.totals(conn, run.as_known)
-            in_force = await totals.configuration(conn, run.as_known)
+            known_at = as_known or await totals.last_recorded(conn, now)
+            known = await totals.totals(conn, known_at)
+            in_force = await totals.configuration(conn, known_at)
         if in_force is None:
             raise Misconfigured("Nothing was read yet as known then: run `tieout sync` first.")
-        covered = coverage(in_force, known)
+        return known_at, coverage(in_force, known)
+
+    def _judges(
+        self, control: Control, covered: dict[tuple[str, str], Coverage]
+    ) -> dict[str, "_Judge"]:
+        """Settle what is known of the streams behind each flow of a control."""
         steps = needed_steps(
             self.checks[control.check].parameters.model_validate(control.parameters)
         )

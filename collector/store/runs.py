@@ -1,7 +1,8 @@
 """Control runs: written once, with the lock that gives every fact its place, and read often."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -114,6 +115,33 @@ async def runs_at(conn: Connection, as_of: datetime, as_known: datetime) -> dict
         as_known,
     )
     return {row["control"]: _run(row) for row in found}
+
+
+class Moment(NamedTuple):
+    """A status time T and a knowledge time K."""
+
+    as_of: datetime
+    as_known: datetime
+
+
+async def latest_of_all(
+    conn: Connection, controls: Sequence[str], as_of: datetime | None, as_known: datetime | None
+) -> Moment | None:
+    """Return the latest T at which each of some controls has a run that evaluated, and what all of these knew.
+
+    With T or K, of the runs at that T, and of those that knew no more than at K.
+    """
+    row = await conn.fetchrow(
+        "SELECT as_of, min(as_known) AS as_known FROM ("
+        "  SELECT control, as_of, max(as_known) AS as_known FROM tieout.control_run"
+        "  WHERE control = ANY ($1) AND verdict <> 'ERROR' AND as_of = coalesce($2, as_of)"
+        "  AND as_known <= coalesce($3, as_known) GROUP BY control, as_of) x"
+        " GROUP BY as_of HAVING count(*) = cardinality($1) ORDER BY as_of DESC LIMIT 1",
+        controls,
+        as_of,
+        as_known,
+    )
+    return None if row is None else Moment(row["as_of"], row["as_known"])
 
 
 async def exceptions(conn: Connection, run: int) -> list[Exception_]:

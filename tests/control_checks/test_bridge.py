@@ -18,7 +18,7 @@ from collector.settings.load import Configuration
 from collector.store import ingest, streams
 from collector.store.embedded import Server
 from control_checks.bridge.bridge import Bridge, prepared
-from control_checks.cases import STREAM, Case, configuration, facts
+from control_checks.cases import STREAM, Case, configuration, facts, instant
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
 from tests.support.postgres import Database, emptied, fresh_database
@@ -439,6 +439,34 @@ async def test_runs_at_the_same_time_are_used_again_until_something_is_read(
         await _commit(conn, "bank", [], at(case.as_of + timedelta(hours=1)))
     later = await prepared(engine, case.as_of, None, "test")
     assert {run.run for run in later.runs}.isdisjoint(run.run for run in first.runs)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("declared", "as_of", "gaps"),
+    [
+        ({"erp": "2026-02-04 20:00"}, "2026-02-04 20:00", []),
+        ({"erp": "2026-02-04 20:00", "bank": "2026-02-04 18:00"}, "2026-02-04 18:00", []),
+        ({"erp": "2026-02-06 08:00"}, "2026-02-05 08:00", []),
+        ({"erp": "2026-02-03 20:00"}, "2026-02-04 08:00", ["erp/all is complete only up to"]),
+        ({"erp": "nobody"}, "2026-02-05 08:00", ["erp/all: nobody says up to when"]),
+    ],
+)
+async def test_without_a_status_time_it_takes_one_up_to_which_the_streams_of_all_controls_are_known(
+    shared: Database, declared: dict[str, str], as_of: str, gaps: list[str]
+) -> None:
+    until = {k: v if v == "nobody" else f"2025-01-01 00:00 to {v}" for k, v in declared.items()}
+    _, engine = await _bridge(shared, world("Never posted", APPROVED, declared=until))
+    bridge = await prepared(engine, None, None, "test")
+    assert bridge.as_of == instant(as_of)
+    assert {run.as_of for run in bridge.runs} == {bridge.as_of}
+    document = await bridge.document("2026-01")
+    assert document["complete"] is (not gaps)
+    assert len(document["gaps"]) == len(gaps)
+    for said, gap in zip(document["gaps"], gaps, strict=True):
+        assert said.startswith(gap)
+    then = instant("2026-02-03 12:00")
+    assert (await prepared(engine, None, then, "test")).as_of == then
 
 
 @pytest.mark.asyncio(loop_scope="module")
