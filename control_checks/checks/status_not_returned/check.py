@@ -61,7 +61,10 @@ CHECK = Check(
         "STATUS_DIFFERS": "the source shows another status",
     },
     excluded={},
-    unevaluable={"NO_DUE_TIME": "its entity has no calendar"},
+    unevaluable={
+        "NO_DUE_TIME": "its entity has no calendar",
+        "NOT_NAMED": "a group document that none is known to name: who is to see it is not known",
+    },
     traps=(
         "The source still shows what it had cached",
         "A partial payment",
