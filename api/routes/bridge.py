@@ -121,7 +121,7 @@ async def _kept(
             HTTPStatus.CONFLICT,
             "no-run",
             "A control has no run",
-            f"No run is kept for this time of {', '.join(found.lacking)}, and asking runs none: "
+            f"No run that evaluated is kept for this time of {', '.join(found.lacking)}, and asking runs none: "
             f"`tieout bridge --period {period}{at}` does.",
             controls=found.lacking,
         )
