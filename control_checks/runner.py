@@ -23,7 +23,7 @@ from collector.settings.definitions import Control, Flow
 from collector.settings.load import Configuration, produced
 from collector.settings.parameters import needed_steps
 from collector.store import alerts, quarantine, totals
-from collector.store.runs import population, record
+from collector.store.runs import Settled, population, record
 from collector.store.session import Store
 from control_checks.contract import Check, Item, Telling
 from control_checks.notify import outbox
@@ -73,6 +73,15 @@ class Population(msgspec.Struct):
             self.amounts["in_scope"][item.currency] += item.amount_minor
             self.amounts[state][item.currency] += item.amount_minor
         return state
+
+    def settle(self, settled: Iterable[Settled]) -> None:
+        """Count items that are OK, by currency."""
+        for s in settled:
+            self.in_scope += s.items
+            self.ok += s.items
+            if s.amount_minor is not None and s.currency is not None:
+                self.amounts["in_scope"][s.currency] += s.amount_minor
+                self.amounts["ok"][s.currency] += s.amount_minor
 
 
 class Engine:
@@ -195,6 +204,7 @@ class Engine:
         check = self.checks[control.check]
         parameters = check.parameters.model_validate(control.parameters)
         definition = control.model_dump(mode="json")
+        query = "\n\n".join(filter(None, (check.plain, check.query)))
         return Run(
             control=control_id,
             as_of=as_of,
@@ -206,10 +216,10 @@ class Engine:
             definition=definition,
             parameters=parameters.model_dump(mode="json"),
             rule_hash=sha256(
-                (check.query + msgspec.json.encode(definition).decode()).encode()
+                (query + msgspec.json.encode(definition).decode()).encode()
             ).hexdigest(),
-            code_hash=sha256((check.source + check.query + _SOURCE).encode()).hexdigest(),
-            query=check.query,
+            code_hash=sha256((check.source + query + _SOURCE).encode()).hexdigest(),
+            query=query,
             notes=[f"not tested: {name}" for name in check.not_tested(parameters)],
         )
 
@@ -225,14 +235,17 @@ class Engine:
             gaps |= {(gap.stream, gap.what): gap for gap in open_gaps}
             judge.complete = not open_gaps
             async with self.store.connect("tieout_reader") as conn:
-                rows = await population(
+                settled, rows = await population(
                     conn,
+                    check.plain,
                     check.query,
+                    watch.subjects,
                     flow_id,
                     run.as_of,
                     run.as_known,
                     parameters.model_dump_json(),
                 )
+            items.settle(settled)
             for row in rows:
                 item = msgspec.convert(_plain(row), Item)
                 watch.note(item.subject, self._judge(run, items, judge, check, item))

@@ -154,9 +154,11 @@ class Bridge:
             raise Misconfigured(f"'{period}' is no period. Write a month, such as 2026-10.")
         parameters = {**self._parameters(flow), "period": period, **only}
         async with self.connect() as conn:
-            rows = await population(
+            _, rows = await population(
                 conn,
+                "",
                 query,
+                (),
                 flow.flow,
                 self.as_of,
                 self.as_known,

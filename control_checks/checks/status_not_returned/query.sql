@@ -1,10 +1,10 @@
--- $1 flow, $2 T, $3 K, $4 parameters
+-- $1 flow, $2 T, $3 K, $4 parameters, $5 documents (NULL: all)
 WITH p AS MATERIALIZED (
     SELECT $4::jsonb AS p, (SELECT s -> 'via' FROM jsonb_array_elements(read.configuration($3) -> 'flows') f,
                                    jsonb_array_elements(f -> 'steps') s
                             WHERE f ->> 'flow' = $1 AND s ->> 'name' = $4::jsonb ->> 'of') AS via),
 ev AS MATERIALIZED (
-    SELECT e.* FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'of', p.p ->> 'returned']) e
+    SELECT e.* FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'of', p.p ->> 'returned'], $5) e
     WHERE e.side IN ('done_by', 'undone_by')),
 executed AS (
     SELECT l.*, d.document_id, d.number, coalesce(l.via_number, d.number) AS own,
@@ -13,7 +13,7 @@ executed AS (
            coalesce(l.body -> 'accounting' ->> 'fiscal_year', l.body -> 'attributes' ->> 'fiscal_year') AS year
     FROM (SELECT DISTINCT ON (e.document) e.*, p.via AS via_kinds FROM ev e, p WHERE e.step = p.p ->> 'of'
           ORDER BY e.document, e.rank DESC) l
-    JOIN (SELECT d.*, count(*) OVER (PARTITION BY d.component) = 1 AS alone FROM read.documents($3) d) d
+    JOIN (SELECT d.*, count(*) OVER (PARTITION BY d.component) = 1 AS alone FROM read.documents($3, $5) d) d
       ON d.document = l.document
     WHERE l.side = 'done_by'  -- what a group document did is reported back by each that names it
       AND NOT EXISTS (SELECT FROM ev e, p WHERE e.via = l.document AND e.step = p.p ->> 'of')),
