@@ -2,14 +2,14 @@
 
     401 no-key            404 not-found        422 wrong-parameter
     400 wrong-cursor      404 no-such-key      500 failed
-    503 not-ready         405, and whatever HTTP names itself: about:blank
+    409 no-run            503 not-ready        405, and whatever HTTP names itself: about:blank
 
 `type` is `urn:tieout:problem:<name>`; `detail` is a sentence for a person. What an engineer needs
 beyond that is in the log.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -70,6 +70,18 @@ def failed() -> Problem:
     )
 
 
+def wrong_parameter(errors: Sequence[Mapping[str, str]]) -> Problem:
+    """Make the problem of wrong parameters: where each is, its name, and what is wrong."""
+    detail = "; ".join(f"{e['parameter']}: {e['what']}" for e in errors)
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "wrong-parameter",
+        "A parameter is wrong",
+        f"{detail}.",
+        errors=errors,
+    )
+
+
 def not_ready(detail: str, **members: object) -> Problem:
     """Make the problem of a service that cannot do its work now."""
     problem = Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "Not ready", detail, **members)
@@ -116,15 +128,7 @@ async def _http(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 -- registered for it
     errors = [_explained(e) for e in error.errors()[:ERRORS_MAX]]
-    detail = "; ".join(f"{e['parameter']}: {e['what']}" for e in errors)
-    problem = Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "wrong-parameter",
-        "A parameter is wrong",
-        f"{detail}.",
-        errors=errors,
-    )
-    return response(problem, request.url.path)
+    return response(wrong_parameter(errors), request.url.path)
 
 
 def _explained(error: Mapping[str, Any]) -> dict[str, str]:

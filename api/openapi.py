@@ -13,7 +13,7 @@ from api.errors import MEDIA_TYPE
 _PLACE = "#/components/schemas/"
 _LIBRARIES = ("common", "http")
 """Files of definitions: each becomes a component."""
-_DOCUMENTS = {"story": "trace", "flow": "flow-show"}
+_DOCUMENTS = {"story": "trace", "flow": "flow-show", "bridge": "bridge"}
 """Files of one document: a component by the name that the API has for it."""
 _DEFINITION = re.compile(r'"([a-z-]+\.schema\.json)?#/\$defs/')
 
@@ -21,7 +21,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def shows(component: str) -> Responses:
-    """Say what a route answers with: a definition of the schemas, or `story` or `flow`."""
+    """Say what a route answers with: a definition of the schemas, `story`, `flow` or `bridge`."""
     return {200: {"content": {"application/json": {"schema": {"$ref": _PLACE + component}}}}}
 
 

@@ -179,6 +179,14 @@ def _steps(flow: Flow, counts: Sequence[Mapping[str, Any]]) -> Iterable[Document
         }
 
 
+def bridge_item(item: Mapping[str, Any]) -> Document:
+    """Show an item of a cell of a bridge."""
+    return {
+        **{k: v for k, v in item.items() if k not in ("document_id", "hop")},
+        "document": item["document_id"].hex,
+    }
+
+
 def titled(cell: str, row: Mapping[str, Any]) -> str:
     """Name a cell of a bridge for people: `exceptions: late_payments`, by the step for `from` and `to`."""
     kind, _, detail = cell.partition(":")

@@ -98,6 +98,10 @@ class Check(NamedTuple):
     The streams of the steps that its parameters need must be complete for a PASS; where they need none,
     those of the whole flow. `not_tested` names sub-tests that the configuration leaves out. With
     `waits_for_streams` an item is pending, not unevaluable, while a stream has just not come far enough.
+
+    `query` returns the items of the population. Where most of them are in order, that is slow: `plain`, if
+    there is one, says of each transaction (`component`) whether it is `settled`, so plainly in order that
+    the query need not look at it: then it has so many `items`, all OK, each of `amount_minor` and `currency`.
     """
 
     name: str
@@ -118,12 +122,18 @@ class Check(NamedTuple):
     query: str
     sentence: Callable[[Item, Telling], str]
     source: str
+    plain: str = ""
     presence: frozenset[str] = frozenset()
     not_tested: Callable[[Any], list[str]] = lambda _parameters: []
     waits_for_streams: bool = False
 
 
-def source_and_query(check_file: str) -> tuple[str, str]:
-    """Return a check's own source text and its `query.sql`: both enter the hash of a run's code."""
+def texts(check_file: str) -> tuple[str, str, str]:
+    """Return a check's own source text, its `query.sql` and its `plain.sql` (empty if it has none)."""
     path = Path(check_file)
-    return path.read_text(encoding="utf-8"), path.with_name("query.sql").read_text(encoding="utf-8")
+    plain = path.with_name("plain.sql")
+    return (
+        path.read_text(encoding="utf-8"),
+        path.with_name("query.sql").read_text(encoding="utf-8"),
+        plain.read_text(encoding="utf-8") if plain.exists() else "",
+    )

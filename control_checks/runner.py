@@ -23,7 +23,7 @@ from collector.settings.definitions import Control, Flow
 from collector.settings.load import Configuration, produced
 from collector.settings.parameters import needed_steps
 from collector.store import alerts, quarantine, totals
-from collector.store.runs import population, record
+from collector.store.runs import Settled, population, record
 from collector.store.session import Store
 from control_checks.contract import Check, Item, Telling
 from control_checks.notify import outbox
@@ -74,6 +74,15 @@ class Population(msgspec.Struct):
             self.amounts[state][item.currency] += item.amount_minor
         return state
 
+    def settle(self, settled: Iterable[Settled]) -> None:
+        """Count items that are OK, by currency."""
+        for s in settled:
+            self.in_scope += s.items
+            self.ok += s.items
+            if s.amount_minor is not None and s.currency is not None:
+                self.amounts["in_scope"][s.currency] += s.amount_minor
+                self.amounts["ok"][s.currency] += s.amount_minor
+
 
 class Engine:
     """Runs controls against the store."""
@@ -123,7 +132,8 @@ class Engine:
         try:
             if told:
                 watch = await self._watch(control_id)
-            judges = await self._judges(run, control, as_known)
+            run.as_known, covered = await self._covered(as_known, run.started_at)
+            judges = self._judges(control, covered)
             if as_of is None:
                 _take_status_time(run, judges, control.lag)
             await self._evaluate(run, control, judges, watch)
@@ -145,17 +155,33 @@ class Engine:
             before = await alerts.standing(conn, control_id)
         return Watch(o.exception.subject for o in before.open) if before else Watch()
 
-    async def _judges(
-        self, run: Run, control: Control, as_known: datetime | None
-    ) -> dict[str, "_Judge"]:
-        """Settle what is known of the streams behind each flow of a control, as known at K."""
+    async def status_time(self, control_ids: Iterable[str], as_known: datetime | None) -> datetime:
+        """Return the status time that some controls can share: the earliest that one of them would take."""
+        now = self.clock()
+        _, covered = await self._covered(as_known, now)
+        now = as_known or now
+        taken = [now]
+        for control in map(self.control, control_ids):
+            known = _known(self._judges(control, covered)).values()
+            taken.append(status_time(known, now, control.lag))
+        return min(taken)
+
+    async def _covered(
+        self, as_known: datetime | None, now: datetime
+    ) -> tuple[datetime, dict[tuple[str, str], Coverage]]:
+        """Return K, and how completely each stream was known then."""
         async with self.store.connect() as conn:
-            run.as_known = as_known or await totals.last_recorded(conn, run.started_at)
-            known = await totals.totals(conn, run.as_known)
-            in_force = await totals.configuration(conn, run.as_known)
+            known_at = as_known or await totals.last_recorded(conn, now)
+            known = await totals.totals(conn, known_at)
+            in_force = await totals.configuration(conn, known_at)
         if in_force is None:
             raise Misconfigured("Nothing was read yet as known then: run `tieout sync` first.")
-        covered = coverage(in_force, known)
+        return known_at, coverage(in_force, known)
+
+    def _judges(
+        self, control: Control, covered: dict[tuple[str, str], Coverage]
+    ) -> dict[str, "_Judge"]:
+        """Settle what is known of the streams behind each flow of a control."""
         steps = needed_steps(
             self.checks[control.check].parameters.model_validate(control.parameters)
         )
@@ -178,6 +204,7 @@ class Engine:
         check = self.checks[control.check]
         parameters = check.parameters.model_validate(control.parameters)
         definition = control.model_dump(mode="json")
+        query = "\n\n".join(filter(None, (check.plain, check.query)))
         return Run(
             control=control_id,
             as_of=as_of,
@@ -189,10 +216,10 @@ class Engine:
             definition=definition,
             parameters=parameters.model_dump(mode="json"),
             rule_hash=sha256(
-                (check.query + msgspec.json.encode(definition).decode()).encode()
+                (query + msgspec.json.encode(definition).decode()).encode()
             ).hexdigest(),
-            code_hash=sha256((check.source + check.query + _SOURCE).encode()).hexdigest(),
-            query=check.query,
+            code_hash=sha256((check.source + query + _SOURCE).encode()).hexdigest(),
+            query=query,
             notes=[f"not tested: {name}" for name in check.not_tested(parameters)],
         )
 
@@ -208,14 +235,17 @@ class Engine:
             gaps |= {(gap.stream, gap.what): gap for gap in open_gaps}
             judge.complete = not open_gaps
             async with self.store.connect("tieout_reader") as conn:
-                rows = await population(
+                settled, rows = await population(
                     conn,
+                    check.plain,
                     check.query,
+                    watch.subjects,
                     flow_id,
                     run.as_of,
                     run.as_known,
                     parameters.model_dump_json(),
                 )
+            items.settle(settled)
             for row in rows:
                 item = msgspec.convert(_plain(row), Item)
                 watch.note(item.subject, self._judge(run, items, judge, check, item))

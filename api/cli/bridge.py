@@ -13,7 +13,7 @@ from api import sheet
 from api.cli.data import actor
 from api.cli.root import (
     AS_KNOWN,
-    AS_OF,
+    AS_OF_KNOWN,
     EXIT_EXCEPTIONS,
     EXIT_INCOMPLETE,
     EXIT_OK,
@@ -23,7 +23,7 @@ from api.cli.root import (
     out,
     print_json,
 )
-from api.present import decimal_of, titled
+from api.present import bridge_item, decimal_of, titled
 from api.wiring import Application
 from collector.model.money import from_minor
 from control_checks.bridge.bridge import prepared
@@ -32,7 +32,7 @@ Document = dict[str, Any]
 
 
 async def bridge_of(
-    app: Application, period: str, as_of: datetime, as_known: datetime | None = None
+    app: Application, period: str, as_of: datetime | None, as_known: datetime | None = None
 ) -> Document:
     """Return the bridge of a period as `--json` shows it; controls that have no run at T are run."""
     return await (await prepared(app.engine(), as_of, as_known, actor())).document(period)
@@ -46,7 +46,7 @@ async def bridge_of(
     )
 )
 @click.option("--period", required=True, metavar="YYYY-MM", help="A month, by each entity's clock.")
-@AS_OF
+@AS_OF_KNOWN
 @AS_KNOWN
 @click.option("--csv", "csv_to", type=click.File("w", "utf-8"), help="Write CSV; - for output.")
 @click.option("--html", "html_to", type=click.File("w", "utf-8"), help="Write a page to send.")
@@ -66,7 +66,7 @@ def bridge(
     invocation: Invocation,
     /,
     period: str,
-    as_of: datetime,
+    as_of: datetime | None,
     as_known: datetime | None,
     **wanted: Any,  # noqa: ANN401 -- what is written where, option by option
 ) -> None:
@@ -114,7 +114,7 @@ def _show(document: Document, listed: list[Document] | None, *, as_json: bool, q
     if listed is None:
         (print_json if as_json else show_bridge)(document)
     elif as_json:
-        print_json({"items": [_item(item) for item in listed]})
+        print_json({"items": [bridge_item(item) for item in listed]})
     else:
         show_items(listed)
 
@@ -180,13 +180,6 @@ def write_csv(file: IO[str], document: Document) -> None:
                 else decimal_of(minor, row["currency"])
             )
             lines.writerow([*about, name, cell["count"], amount, minor])
-
-
-def _item(item: Document) -> Document:
-    return {
-        **{k: v for k, v in item.items() if k not in ("document_id", "hop")},
-        "document": item["document_id"].hex,
-    }
 
 
 def show_items(listed: Iterable[Document]) -> None:

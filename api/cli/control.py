@@ -11,12 +11,12 @@ from rich.table import Table
 from api.cli.data import actor
 from api.cli.root import (
     AS_KNOWN,
+    AS_OF_KNOWN,
     EXIT_ERROR,
     EXIT_EXCEPTIONS,
     EXIT_INCOMPLETE,
     EXIT_OK,
     JSON,
-    Instant,
     Invocation,
     Style,
     err,
@@ -100,12 +100,7 @@ def list_(invocation: Invocation, *, as_json: bool) -> None:
 )
 @click.argument("control_id", required=False, metavar="[ID]")
 @click.option("--all", "all_", is_flag=True, help="Run every configured control.")
-@click.option(
-    "--as-of",
-    type=Instant(),
-    default=None,
-    help="Status time T: what occurred after it is not seen.  [default: up to when all is known]",
-)
+@AS_OF_KNOWN
 @AS_KNOWN
 @JSON
 @click.pass_obj

@@ -159,16 +159,19 @@ def defects(truth: Truth, runs: list[Run]) -> list[dict[str, Any]]:
     """
     found = []
     for run in runs:
-        check = str(run.definition["check"])
         planted = {
-            (fate.entity, fate.item, fate.reason) for fate in truth.fates() if fate.control == check
+            (fate.entity, fate.item, fate.reason)
+            for fate in truth.fates()
+            if fate.control == run.control
         }
         said = {(e.entity, e.number, _bare(e.reason, planted)) for e in run.exceptions}
         right = {(entity, item) for entity, item, _ in planted}
-        right |= {(f.entity, f.also[check][0]) for f in truth.fates() if check in f.also}
+        right |= {
+            (f.entity, f.also[run.control][0]) for f in truth.fates() if run.control in f.also
+        }
         found.append(
             {
-                "class": check,
+                "class": run.definition["check"],
                 "control": run.control,
                 "planted": len(planted),
                 "found": len(planted & said),
@@ -229,7 +232,7 @@ def _show_found(document: dict[str, Any]) -> None:
     for column in ("class", "planted", "found", "false alarms"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for d in document["defects"]:
-        table.add_row(d["class"], str(d["planted"]), str(d["found"]), str(d["false"]))
+        table.add_row(d["control"], str(d["planted"]), str(d["found"]), str(d["false"]))
     for d in document["lookalikes"]:
         table.add_row(f"[dim]innocent: {d['class']}[/dim]", str(d["planted"]), "", str(d["alarms"]))
     out.print(table)

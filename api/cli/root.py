@@ -184,6 +184,12 @@ AS_OF = click.option(
     show_default=True,
     help="Status time T: what occurred after it is not seen.",
 )
+AS_OF_KNOWN = click.option(
+    "--as-of",
+    type=Instant(),
+    default=None,
+    help="Status time T: what occurred after it is not seen.  [default: up to when all is known]",
+)
 AS_KNOWN = click.option(
     "--as-known",
     type=Instant(),

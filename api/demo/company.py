@@ -237,7 +237,8 @@ class Payment(NamedTuple):
 
     `amount` is what was paid where it is not what is payable, in minor units. `combined` names the
     transfer that carries it with others of the same payee; the bank books that transfer once. It pays
-    `short` minor units less than it should.
+    `short` minor units less than it should. The platform shows `PAYMENT_SHOWN_AFTER` later that it was
+    paid, or sent back.
     """
 
     run_at: datetime
@@ -246,6 +247,11 @@ class Payment(NamedTuple):
     amount: int | None = None
     combined: str = ""
     short: int = 0
+    is_shown: bool = True
+
+
+PAYMENT_SHOWN_AFTER = timedelta(hours=12)
+"""By then the ERP has read the bank's statement of the day, and told what it cleared with it."""
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,31 @@
 """The expense platform's side: status changes in weekly JSON files, and what it was told and holds.
 
-Beside each report's changes it keeps the posting confirmations that came back to it, and its own copy
-of the list of cost centres. All its times are in UTC.
+Beside each report's changes it keeps the confirmations of postings and payments that came back to it, and
+its own copy of the list of cost centres. All its times are in UTC.
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
-from api.demo.company import SHOWN_AFTER, Action, Claim, Company, CostCentre, Deed, Shown, Worker
-from api.demo.erp import Books
+from api.demo.company import (
+    PAYMENT_SHOWN_AFTER,
+    SHOWN_AFTER,
+    STATUS_TIME,
+    Action,
+    Claim,
+    Company,
+    CostCentre,
+    Deed,
+    Payment,
+    Shown,
+    Worker,
+)
+from api.demo.erp import Books, payment_number
 
 COMPANY_ID = "685fa226-b72d-47f9-b9ad-e621de12d094"
 TOPIC = "public.concur.expense.report"
@@ -135,6 +148,38 @@ def _confirmed(claim: Claim, books: Books) -> Iterator[dict[str, Any]]:
             "documentNumber": number,
             "fiscalYear": f"{posting.at:%Y}",
             "overallPostingStatusCode": "error" if posting.shown is Shown.AS_FAILED else "success",
+        }
+
+
+def payments(company: Company, books: Books) -> list[dict[str, Any]]:
+    """List the payment confirmations in the order of their time."""
+    told = [
+        _paid(claim, n, books)
+        for claim in company.claims
+        for n in range(1, len(claim.timeline.payments) + 1)
+    ]
+    return sorted(chain(*told), key=lambda record: (record["confirmedAt"], record["id"]))
+
+
+def payment_confirmations(payment: Payment) -> Iterator[tuple[datetime, str]]:
+    """Say when the platform hears of a payment, and of its return, and what it is told."""
+    for at, status in ((payment.settled_at, "paid"), (payment.returned_at, "returned")):
+        if payment.is_shown and at and at + PAYMENT_SHOWN_AFTER < STATUS_TIME:
+            yield at + PAYMENT_SHOWN_AFTER, status
+
+
+def _paid(claim: Claim, number: int, books: Books) -> Iterator[dict[str, Any]]:
+    entry, payment = books[claim.report_id, -number, False], claim.timeline.payments[number - 1]
+    cleared = entry.amount if payment.combined else entry.amount - payment.short
+    for at, status in payment_confirmations(payment):
+        yield {
+            "id": str(uuid5(NAMESPACE_URL, f"payment/{claim.report_id}/{number}/{status}")),
+            "confirmedAt": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "reportId": claim.report_id,
+            "companyId": claim.entity.code,
+            "paymentNumber": payment_number(entry),
+            "paymentAmount": _money(claim, cleared),
+            "paymentStatusCode": status,
         }
 
 

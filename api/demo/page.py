@@ -55,6 +55,7 @@ the claims concerned unevaluable, accuse none of them, and let its exceptions in
 What each control must say of each defect: **the reason in bold** owns its exposure; a reason in plain letters follows from
 it, and is said once it is overdue there: what was never posted is not paid either, what has no source is shown to
 nobody. Where nothing stands, the control must stay silent. Tests hold every control against every cell.
+`status_not_returned` is about postings; `payment_not_returned` is the same check about payments.
 
 | What happened | {codes} | {controls} |
 | --- | {rule} | {dashes} |

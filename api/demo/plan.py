@@ -17,6 +17,7 @@ NOT_POSTED = "approved_not_posted"
 NOT_PAID = "approved_not_paid"
 NOT_APPROVED = "posted_not_approved"
 NOT_RETURNED = "status_not_returned"
+PAYMENT_NOT_RETURNED = "payment_not_returned"
 STUCK = "stuck_transaction"
 DIFFERS = "amount_differs"
 DUPLICATE = "duplicate_posting"
@@ -32,8 +33,8 @@ DEFAULT_PROJECT = "P-00000"
 class Plot(NamedTuple):
     """A variant of a class: its story, how many of it per entity, and what is true of it.
 
-    The control speaks of the claim, of the posting with the index `posting`, or of the `transfer` that
-    pays it with others. The controls in `also`
+    The control speaks of the claim, of the posting with the index `posting`, of its `payment`, or of the
+    `transfer` that pays it with others. The controls in `also`
     rightly report it as well, once it is overdue for them, each with the reason beside it: its exposure
     belongs to `control`.
     """
@@ -48,6 +49,7 @@ class Plot(NamedTuple):
     also: tuple[tuple[str, str], ...] = ()
     pending: tuple[str, ...] = ()
     transfer: bool = False
+    payment: bool = False
 
 
 ORDINARY = Plot("ordinary", "ordinary", stories.ordinary, (0, 0, 0))
@@ -56,7 +58,7 @@ ADVANCE = "advance_settled"
 REFUSED = "refused"
 NO_SOURCE = "no_source"
 
-# What rests on a payment that is not there is planted in DE10 and JP10 alone: of KW10 a week of the
+# What rests on a payment, there or missing, is planted in DE10 and JP10 alone: of KW10 a week of the
 # bank is not delivered, so nobody can say there that a payment is missing.
 DEFECTS = (
     Plot(
@@ -174,6 +176,15 @@ DEFECTS = (
         NOT_RETURNED,
         "STATUS_DIFFERS",
         0,
+    ),
+    Plot(
+        PAYMENT_NOT_RETURNED,
+        "payment_not_shown",
+        stories.payment_not_shown,
+        (4, 2, 0),
+        PAYMENT_NOT_RETURNED,
+        "NOT_RETURNED",
+        payment=True,
     ),
     Plot(STUCK, "waiting_for_approver", stories.stuck, (4, 2, 2), STUCK, "WAITING_FOR_PERSON"),
     Plot(

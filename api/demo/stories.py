@@ -260,6 +260,12 @@ def _shown_as(diary: Diary, shown: Shown) -> Timeline:
     return replace(told, postings=(told.postings[0]._replace(shown=shown),))
 
 
+def payment_not_shown(diary: Diary) -> Timeline:
+    """Post and pay; the expense platform never hears of the payment."""
+    told = _posted_and_paid(diary, _approved(diary, EARLY, EARLY_APPROVED))
+    return replace(told, payments=(told.payments[0]._replace(is_shown=False),))
+
+
 # -------------------------------------------------------------- wrong amounts, and twice
 
 

@@ -50,7 +50,7 @@ def export(company: Company) -> Exports:
     """Show what happened as each system would: nothing in here says what is wrong."""
     books, messages = erp.book(company), erp.Messages(company)
     workers, changes = hr.workers(company), expense.records(company)
-    shown = expense.confirmations(company, books)
+    shown, paid = expense.confirmations(company, books), expense.payments(company, books)
     items = expense.list_items(company.cost_centres)
     documents, states = erp.documents(books, messages), messages.rows()
     centres = erp.cost_centres(company.cost_centres)
@@ -62,6 +62,7 @@ def export(company: Company) -> Exports:
         "erp/interface.csv": _csv(erp.MESSAGE_COLUMNS, states, ";"),
         "erp/csks.csv": _csv(erp.COST_CENTRE_COLUMNS, centres, ";"),
         "expense/confirmations.json": expense.document("confirmations", shown),
+        "expense/payments.json": expense.document("payments", paid),
         "expense/cost-centres.json": expense.document("items", items),
         MIDDLEWARE: middleware.document(logs),
         **{f"expense/{name}": text for name, text in expense.files(changes).items()},
@@ -71,6 +72,7 @@ def export(company: Company) -> Exports:
         "hr/workers": len(workers),
         "expense/reports": len(changes),
         "expense/confirmations": len(shown),
+        "expense/payments": len(paid),
         "expense/cost_centres": len(items),
         "erp/documents": len(documents),
         "erp/interface": len(states),

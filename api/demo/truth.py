@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from api.demo import master_data, middleware
 from api.demo.bank import LOST_DAYS, LOST_ENTITY
 from api.demo.company import STATUS_TIME, Claim, Company, Deed, Posting, Shown, Timeline
+from api.demo.erp import Books, payment_number
+from api.demo.expense import payment_confirmations
 from api.demo.plan import (
     BY_KIND,
     DEFECTS,
@@ -18,6 +20,7 @@ from api.demo.plan import (
     ORDINARY,
     STALE,
     ZERO_PAYABLE,
+    Plot,
 )
 from api.demo.stories import PAYMENT_DAYS, blocked_message
 from api.demo.systems import Exports
@@ -161,14 +164,13 @@ def _fate(claim: Claim, exports: Exports) -> Fate:
         exports.books[claim.report_id, index, False].number
         for index in range(len(claim.timeline.postings))
     )
-    item = claim.report_id if plot.posting is None else numbers[plot.posting]
     return Fate(
         label=claim.label,
         kind=claim.kind,
         entity=claim.entity.code,
         control=plot.control,
         reason=plot.reason,
-        item=claim.timeline.payments[0].combined if plot.transfer else item,
+        item=_item(claim, plot, exports.books),
         also={
             control: (numbers[0] if control == NOT_RETURNED else claim.report_id, reason)
             for control, reason in plot.also
@@ -181,6 +183,17 @@ def _fate(claim: Claim, exports: Exports) -> Fate:
         payable_minor=claim.payable,
         message=blocked_message(claim.entity) if claim.timeline.refusals else "",
     )
+
+
+def _item(claim: Claim, plot: Plot, books: Books) -> str:
+    """Return what the control calls it: the claim, a posting, a payment or a transfer."""
+    if plot.transfer:
+        return claim.timeline.payments[0].combined
+    if plot.payment:
+        return payment_number(books[claim.report_id, -1, False])
+    if plot.posting is None:
+        return claim.report_id
+    return books[claim.report_id, plot.posting, False].number
 
 
 def _is_unpaid(claim: Claim) -> bool:
@@ -221,6 +234,9 @@ _ACTION_EVENTS = {
 }
 
 
+_PAYMENT_EVENTS = {"paid": "payment.confirmed", "returned": "payment.return_confirmed"}
+
+
 def _counted(company: Company, exports: Exports) -> dict[str, int]:
     """Count the facts that the systems' records state, by event type."""
     events = Counter(kind for claim in company.claims for kind in _events(claim))
@@ -252,6 +268,7 @@ def _events(claim: Claim) -> Iterator[str]:
         yield "payment.instructed"
         yield from ["payment.settled"] * (claim.entity.lists_payments and not payment.combined)
         yield from ["payment.returned"] * (payment.returned_at is not None)
+        yield from (_PAYMENT_EVENTS[status] for _, status in payment_confirmations(payment))
 
 
 def _posting_events(posting: Posting, *, is_claim: bool) -> Iterator[str]:

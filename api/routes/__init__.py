@@ -2,9 +2,20 @@
 
 from fastapi import APIRouter
 
-from api.routes import controls, coverage, exceptions, flows, health, metrics, traces, transactions
+from api.routes import (
+    bridge,
+    controls,
+    coverage,
+    exceptions,
+    flows,
+    health,
+    metrics,
+    traces,
+    transactions,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
+    bridge.router,
     controls.router,
     coverage.router,
     exceptions.router,

@@ -1,7 +1,9 @@
 """Control runs: written once, with the lock that gives every fact its place, and read often."""
 
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -60,18 +62,72 @@ async def record(conn: Connection, run: Run, clock: datetime) -> int:
     return seq
 
 
-async def population(conn: Connection, query: str, *parameters: object) -> list[Any]:
-    """Return the items that a check's query finds.
+@asynccontextmanager
+async def reading(conn: Connection) -> AsyncIterator[None]:
+    """Let queries read whole tables, all of one state of the store.
 
-    It reads whole tables and joins functions whose size the planner cannot know: by nested loops, which
-    it takes for small ones, twenty thousand items took forty times as long as by hashes.
+    They join functions whose size the planner cannot know: by nested loops, which it takes for small ones,
+    twenty thousand items took forty times as long as by hashes.
     """
-    async with conn.transaction(readonly=True):
+    async with conn.transaction(readonly=True, isolation="repeatable_read"):
         await conn.execute(
-            "SET LOCAL enable_nestloop = off; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
+            "SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off;"
+            " SET LOCAL work_mem = '64MB'"
         )
-        found: list[Any] = await conn.fetch(query, *parameters)
-    return found
+        yield
+
+
+class Settled(NamedTuple):
+    """So many items of one currency (None: without amount) are OK; their sum in minor units."""
+
+    currency: str | None
+    items: int
+    amount_minor: int | None
+
+
+REST_SHARE_MAX = 0.15
+"""Where more of the transactions are not plain, it is quicker to ask for all than to look them up one by one."""
+
+
+async def population(
+    conn: Connection, plain: str, query: str, subjects: Collection[str], *parameters: object
+) -> tuple[list[Settled], list[Any]]:
+    """Return what a check's `plain.sql` settles, and the items that its query finds in all the rest.
+
+    `parameters` are flow, T, K, and the control's own. What is known of `subjects` (content ids) is not
+    settled, but looked at closely. Of what was known earlier than now nothing is settled either.
+    """
+    async with reading(conn):
+        settled: list[Settled] = []
+        documents: list[int] | None = None
+        if plain and await conn.fetchval("SELECT read.is_present($1)", parameters[2]):
+            *seen, rest = await conn.fetch(
+                _FIRST_SIGHT.format(plain=plain), *parameters, list(subjects)
+            )
+            if rest["others"] <= REST_SHARE_MAX * rest["items"]:
+                settled = [Settled(s["currency"], s["items"], s["amount_minor"]) for s in seen]
+                documents = rest["documents"] or []
+        return settled, await conn.fetch(query, *parameters, documents)
+
+
+_FIRST_SIGHT = """
+WITH typed AS (SELECT $1::text, $2::timestamptz, $3::timestamptz, $4::jsonb),
+seen AS MATERIALIZED (
+    SELECT s.component, s.items, s.amount_minor, s.currency,
+           coalesce(s.settled, false) AND s.component NOT IN (
+               SELECT component FROM read.present_document
+               WHERE cardinality($5::uuid[]) > 0 AND document_id = ANY ($5)) AS settled
+    FROM ({plain}) s)
+SELECT 1 AS part, currency, sum(items)::bigint AS items, sum(items * amount_minor)::bigint AS amount_minor,
+       NULL::bigint AS others, NULL::bigint[] AS documents
+FROM seen WHERE settled AND items > 0 GROUP BY currency
+UNION ALL
+SELECT 2, NULL, count(*), NULL, count(*) FILTER (WHERE NOT settled), (
+    SELECT array_agg(d.document)
+    FROM (SELECT component FROM seen WHERE NOT settled UNION SELECT component FROM read.entangled) s
+    CROSS JOIN LATERAL (SELECT document FROM read.present_document d WHERE d.component = s.component OFFSET 0) d)
+FROM seen ORDER BY part
+"""
 
 
 async def runs(conn: Connection, control: str, before: int | None, limit: int) -> list[Run]:
@@ -114,6 +170,33 @@ async def runs_at(conn: Connection, as_of: datetime, as_known: datetime) -> dict
         as_known,
     )
     return {row["control"]: _run(row) for row in found}
+
+
+class Moment(NamedTuple):
+    """A status time T and a knowledge time K."""
+
+    as_of: datetime
+    as_known: datetime
+
+
+async def latest_of_all(
+    conn: Connection, controls: Sequence[str], as_of: datetime | None, as_known: datetime | None
+) -> Moment | None:
+    """Return the latest T at which each of some controls has a run that evaluated, and what all of these knew.
+
+    With T or K, of the runs at that T, and of those that knew no more than at K.
+    """
+    row = await conn.fetchrow(
+        "SELECT as_of, min(as_known) AS as_known FROM ("
+        "  SELECT control, as_of, max(as_known) AS as_known FROM tieout.control_run"
+        "  WHERE control = ANY ($1) AND verdict <> 'ERROR' AND as_of = coalesce($2, as_of)"
+        "  AND as_known <= coalesce($3, as_known) GROUP BY control, as_of) x"
+        " GROUP BY as_of HAVING count(*) = cardinality($1) ORDER BY as_of DESC LIMIT 1",
+        controls,
+        as_of,
+        as_known,
+    )
+    return None if row is None else Moment(row["as_of"], row["as_known"])
 
 
 async def exceptions(conn: Connection, run: int) -> list[Exception_]:

@@ -29,36 +29,6 @@ SET default_tablespace = '';
 
 SET default_table_access_method = heap;
 
--- Name: business_day; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.business_day (
-    calendar text NOT NULL,
-    day date NOT NULL,
-    opens_at timestamp with time zone NOT NULL,
-    closes_at timestamp with time zone NOT NULL,
-    open_before interval NOT NULL
-);
-
-ALTER TABLE tieout.business_day OWNER TO tieout_owner;
-
--- Name: at_period_end(jsonb, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
-
-CREATE FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- SELECT (count(later.day) < 3)
-    FROM (( SELECT business_day.day
-            FROM tieout.business_day
-           WHERE ((business_day.calendar = (at_period_end.p_calendar ->> 'days'::text)) AND (business_day.closes_at >= at_period_end.p_instant))
-           ORDER BY business_day.day
-          LIMIT 1) counts
-      LEFT JOIN tieout.business_day later ON (((later.calendar = (at_period_end.p_calendar ->> 'days'::text)) AND (later.day > counts.day) AND (date_trunc('month'::text, (later.day)::timestamp without time zone) = date_trunc('month'::text, (counts.day)::timestamp without time zone)))))
-   GROUP BY counts.day;
-END;
-
-ALTER FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) OWNER TO tieout_owner;
-
 -- Name: commit_log; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.commit_log (
@@ -97,6 +67,53 @@ CREATE FUNCTION read.configuration(p_as_known timestamp with time zone) RETURNS 
 
 ALTER FUNCTION read.configuration(p_as_known timestamp with time zone) OWNER TO tieout_owner;
 
+-- Name: flow_definition(text, timestamp with time zone); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with time zone) RETURNS jsonb
+    LANGUAGE sql STABLE
+    RETURN (SELECT f.value AS f FROM jsonb_array_elements((read.configuration(flow_definition.p_as_known) -> 'flows'::text)) f(value) WHERE ((f.value ->> 'flow'::text) = flow_definition.p_flow));
+
+ALTER FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: anchor_kind(text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.anchor_kind(p_flow text, p_as_known timestamp with time zone) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN (tieout.flow_definition(p_flow, p_as_known) ->> 'anchor'::text);
+
+ALTER FUNCTION read.anchor_kind(p_flow text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: business_day; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.business_day (
+    calendar text NOT NULL,
+    day date NOT NULL,
+    opens_at timestamp with time zone NOT NULL,
+    closes_at timestamp with time zone NOT NULL,
+    open_before interval NOT NULL
+);
+
+ALTER TABLE tieout.business_day OWNER TO tieout_owner;
+
+-- Name: at_period_end(jsonb, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT (count(later.day) < 3)
+    FROM (( SELECT business_day.day
+            FROM tieout.business_day
+           WHERE ((business_day.calendar = (at_period_end.p_calendar ->> 'days'::text)) AND (business_day.closes_at >= at_period_end.p_instant))
+           ORDER BY business_day.day
+          LIMIT 1) counts
+      LEFT JOIN tieout.business_day later ON (((later.calendar = (at_period_end.p_calendar ->> 'days'::text)) AND (later.day > counts.day) AND (date_trunc('month'::text, (later.day)::timestamp without time zone) = date_trunc('month'::text, (counts.day)::timestamp without time zone)))))
+   GROUP BY counts.day;
+END;
+
+ALTER FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) OWNER TO tieout_owner;
+
 -- Name: calendar_of(jsonb, text); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) RETURNS jsonb
@@ -121,14 +138,6 @@ CREATE FUNCTION read.calendars(p_as_known timestamp with time zone) RETURNS TABL
 END;
 
 ALTER FUNCTION read.calendars(p_as_known timestamp with time zone) OWNER TO tieout_owner;
-
--- Name: flow_definition(text, timestamp with time zone); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
-
-CREATE FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with time zone) RETURNS jsonb
-    LANGUAGE sql STABLE
-    RETURN (SELECT f.value AS f FROM jsonb_array_elements((read.configuration(flow_definition.p_as_known) -> 'flows'::text)) f(value) WHERE ((f.value ->> 'flow'::text) = flow_definition.p_flow));
-
-ALTER FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
 
 -- Name: comparisons(text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
@@ -164,6 +173,131 @@ CREATE TABLE tieout.document (
 
 ALTER TABLE tieout.document OWNER TO tieout_owner;
 
+-- Name: documents_of(bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.documents_of(p_documents bigint[]) RETURNS SETOF tieout.document
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT d.id,
+     d.component,
+     d.known_from,
+     d.content_id,
+     d.references_hash,
+     d.first_month,
+     d.last_month,
+     d.kind
+    FROM tieout.document d
+   WHERE (documents_of.p_documents IS NULL)
+ UNION ALL
+  SELECT d.id,
+     d.component,
+     d.known_from,
+     d.content_id,
+     d.references_hash,
+     d.first_month,
+     d.last_month,
+     d.kind
+    FROM (unnest(documents_of.p_documents) asked(asked)
+      CROSS JOIN LATERAL ( SELECT d_1.id,
+             d_1.component,
+             d_1.known_from,
+             d_1.content_id,
+             d_1.references_hash,
+             d_1.first_month,
+             d_1.last_month,
+             d_1.kind
+            FROM tieout.document d_1
+           WHERE (d_1.id = asked.asked)
+          OFFSET 0) d);
+END;
+
+ALTER FUNCTION tieout.documents_of(p_documents bigint[]) OWNER TO tieout_owner;
+
+-- Name: event; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.event (
+    batch bigint NOT NULL,
+    document bigint NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    event_id uuid NOT NULL,
+    revision uuid NOT NULL,
+    month date NOT NULL,
+    revision_no smallint NOT NULL,
+    "position" bigint NOT NULL,
+    sequence bigint,
+    amount_minor bigint,
+    type text NOT NULL,
+    currency text,
+    entity text,
+    body jsonb NOT NULL
+)
+PARTITION BY RANGE (month);
+
+ALTER TABLE tieout.event OWNER TO tieout_owner;
+
+-- Name: events_of(bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.events_of(p_documents bigint[]) RETURNS SETOF tieout.event
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT e.batch,
+     e.document,
+     e.occurred_at,
+     e.event_id,
+     e.revision,
+     e.month,
+     e.revision_no,
+     e."position",
+     e.sequence,
+     e.amount_minor,
+     e.type,
+     e.currency,
+     e.entity,
+     e.body
+    FROM tieout.event e
+   WHERE (events_of.p_documents IS NULL)
+ UNION ALL
+  SELECT e.batch,
+     e.document,
+     e.occurred_at,
+     e.event_id,
+     e.revision,
+     e.month,
+     e.revision_no,
+     e."position",
+     e.sequence,
+     e.amount_minor,
+     e.type,
+     e.currency,
+     e.entity,
+     e.body
+    FROM ((unnest(events_of.p_documents) asked(asked)
+      CROSS JOIN LATERAL ( SELECT d_1.first_month,
+             d_1.last_month
+            FROM tieout.document d_1
+           WHERE (d_1.id = asked.asked)
+          OFFSET 0) d)
+      CROSS JOIN LATERAL ( SELECT e_1.batch,
+             e_1.document,
+             e_1.occurred_at,
+             e_1.event_id,
+             e_1.revision,
+             e_1.month,
+             e_1.revision_no,
+             e_1."position",
+             e_1.sequence,
+             e_1.amount_minor,
+             e_1.type,
+             e_1.currency,
+             e_1.entity,
+             e_1.body
+            FROM tieout.event e_1
+           WHERE ((e_1.document = asked.asked) AND ((e_1.month >= d.first_month) AND (e_1.month <= d.last_month)))
+          OFFSET 0) e);
+END;
+
+ALTER FUNCTION tieout.events_of(p_documents bigint[]) OWNER TO tieout_owner;
+
 -- Name: membership_history; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.membership_history (
@@ -184,9 +318,9 @@ CREATE TABLE tieout.suspended (
 
 ALTER TABLE tieout.suspended OWNER TO tieout_owner;
 
--- Name: membership(bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+-- Name: membership(bigint, bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
-CREATE FUNCTION tieout.membership(p_seq bigint) RETURNS TABLE(document bigint, component bigint, kind text, content_id uuid)
+CREATE FUNCTION tieout.membership(p_seq bigint, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(document bigint, component bigint, kind text, content_id uuid)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
  SELECT d.id,
@@ -199,11 +333,11 @@ CREATE FUNCTION tieout.membership(p_seq bigint) RETURNS TABLE(document bigint, c
          END AS "coalesce",
      d.kind,
      d.content_id
-    FROM (tieout.document d
+    FROM (tieout.documents_of(membership.p_documents) d(id, component, known_from, content_id, references_hash, first_month, last_month, kind)
       LEFT JOIN tieout.suspended s ON ((s.component = d.component)));
 END;
 
-ALTER FUNCTION tieout.membership(p_seq bigint) OWNER TO tieout_owner;
+ALTER FUNCTION tieout.membership(p_seq bigint, p_documents bigint[]) OWNER TO tieout_owner;
 
 -- Name: batch; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -232,28 +366,6 @@ CREATE TABLE tieout.batch (
 
 ALTER TABLE tieout.batch OWNER TO tieout_owner;
 
--- Name: event; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.event (
-    batch bigint NOT NULL,
-    document bigint NOT NULL,
-    occurred_at timestamp with time zone NOT NULL,
-    event_id uuid NOT NULL,
-    revision uuid NOT NULL,
-    month date NOT NULL,
-    revision_no smallint NOT NULL,
-    "position" bigint NOT NULL,
-    sequence bigint,
-    amount_minor bigint,
-    type text NOT NULL,
-    currency text,
-    entity text,
-    body jsonb NOT NULL
-)
-PARTITION BY RANGE (month);
-
-ALTER TABLE tieout.event OWNER TO tieout_owner;
-
 -- Name: revised; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.revised (
@@ -262,9 +374,9 @@ CREATE TABLE tieout.revised (
 
 ALTER TABLE tieout.revised OWNER TO tieout_owner;
 
--- Name: known_events(text[], timestamp with time zone, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+-- Name: known_events(text[], timestamp with time zone, bigint, bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
-CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
+CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
  SELECT m.component,
@@ -278,9 +390,9 @@ CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time 
      e.entity,
      e.event_id,
      e.body
-    FROM (((tieout.event e
+    FROM (((tieout.events_of(known_events.p_documents) e(batch, document, occurred_at, event_id, revision, month, revision_no, "position", sequence, amount_minor, type, currency, entity, body)
       JOIN tieout.batch b ON (((b.id = e.batch) AND (b.seq <= known_events.p_seq))))
-      JOIN tieout.membership(known_events.p_seq) m(document, component, kind, content_id) ON ((m.document = e.document)))
+      JOIN tieout.membership(known_events.p_seq, known_events.p_documents) m(document, component, kind, content_id) ON ((m.document = e.document)))
       LEFT JOIN tieout.revised r ON ((r.event_id = e.event_id)))
    WHERE ((e.type = ANY (known_events.p_types)) AND (e.occurred_at <= known_events.p_as_of) AND ((r.event_id IS NULL) OR (NOT (EXISTS ( SELECT
             FROM (tieout.event o
@@ -288,11 +400,11 @@ CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time 
            WHERE ((o.event_id = e.event_id) AND (ROW(o.occurred_at, COALESCE(o.sequence, '-9223372036854775808'::bigint), o.revision) > ROW(e.occurred_at, COALESCE(e.sequence, '-9223372036854775808'::bigint), e.revision))))))));
 END;
 
-ALTER FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint) OWNER TO tieout_owner;
+ALTER FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) OWNER TO tieout_owner;
 
--- Name: comparison_events(text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+-- Name: comparison_events(text, timestamp with time zone, timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
-CREATE FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) RETURNS TABLE(component bigint, document bigint, type text, amount_minor bigint, currency text)
+CREATE FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(component bigint, document bigint, type text, amount_minor bigint, currency text)
     LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
@@ -311,10 +423,10 @@ CREATE FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time 
      e.amount_minor,
      e.currency
     FROM once,
-     LATERAL tieout.known_events(once.types, comparison_events.p_as_of, once.seq) e(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body);
+     LATERAL tieout.known_events(once.types, comparison_events.p_as_of, once.seq, comparison_events.p_documents) e(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body);
 END;
 
-ALTER FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) OWNER TO tieout_owner;
+ALTER FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
 
 -- Name: reference; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -331,9 +443,49 @@ CREATE TABLE tieout.reference (
 
 ALTER TABLE tieout.reference OWNER TO tieout_owner;
 
--- Name: documents(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+-- Name: names_of(bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
-CREATE FUNCTION read.documents(p_as_known timestamp with time zone) RETURNS TABLE(document bigint, document_id uuid, component bigint, kind text, scope text, number text)
+CREATE FUNCTION tieout.names_of(p_documents bigint[]) RETURNS SETOF tieout.reference
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT r.document,
+     r.batch,
+     r.value_hash,
+     r.name_hash,
+     r.role,
+     r.kind,
+     r.scope,
+     r.value
+    FROM tieout.reference r
+   WHERE (names_of.p_documents IS NULL)
+ UNION ALL
+  SELECT r.document,
+     r.batch,
+     r.value_hash,
+     r.name_hash,
+     r.role,
+     r.kind,
+     r.scope,
+     r.value
+    FROM (unnest(names_of.p_documents) asked(asked)
+      CROSS JOIN LATERAL ( SELECT r_1.document,
+             r_1.batch,
+             r_1.value_hash,
+             r_1.name_hash,
+             r_1.role,
+             r_1.kind,
+             r_1.scope,
+             r_1.value
+            FROM tieout.reference r_1
+           WHERE (r_1.document = asked.asked)
+          OFFSET 0) r);
+END;
+
+ALTER FUNCTION tieout.names_of(p_documents bigint[]) OWNER TO tieout_owner;
+
+-- Name: documents(timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.documents(p_as_known timestamp with time zone, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(document bigint, document_id uuid, component bigint, kind text, scope text, number text)
     LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
@@ -350,12 +502,12 @@ CREATE FUNCTION read.documents(p_as_known timestamp with time zone) RETURNS TABL
      r.scope,
      r.value
     FROM (((once
-      CROSS JOIN LATERAL tieout.membership(once.seq) m(document, component, kind, content_id))
-      JOIN tieout.reference r ON (((r.document = m.document) AND (r.role = 0))))
+      CROSS JOIN LATERAL tieout.membership(once.seq, documents.p_documents) m(document, component, kind, content_id))
+      JOIN tieout.names_of(documents.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((r.document = m.document) AND (r.role = 0))))
       JOIN tieout.batch b ON (((b.id = r.batch) AND (b.seq <= once.seq))));
 END;
 
-ALTER FUNCTION read.documents(p_as_known timestamp with time zone) OWNER TO tieout_owner;
+ALTER FUNCTION read.documents(p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
 
 -- Name: due_at(jsonb, timestamp with time zone, text); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
@@ -422,9 +574,9 @@ CREATE FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, 
 
 ALTER FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) OWNER TO tieout_owner;
 
--- Name: lent_events(jsonb, text[], timestamp with time zone, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+-- Name: lent_events(jsonb, text[], timestamp with time zone, bigint, bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
-CREATE FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_kind text, via_number text)
+CREATE FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_kind text, via_number text)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
  WITH taken AS MATERIALIZED (
@@ -451,11 +603,11 @@ CREATE FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timesta
              ((m.kind = (lent_events.p_flow ->> 'anchor'::text)) AND bool_or((m.kind <> (lent_events.p_flow ->> 'anchor'::text))) OVER (PARTITION BY m.component, e.document)) AS again
             FROM (((((taken t
               JOIN tieout.known_events(ARRAY( SELECT taken.type
-                    FROM taken), lent_events.p_as_of, lent_events.p_seq) e(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body) ON (((e.kind = t.kind) AND (e.type = t.type))))
-              JOIN tieout.reference o ON (((o.document = e.document) AND (o.role = 0))))
-              JOIN tieout.reference n_1 ON (((n_1.name_hash = o.name_hash) AND (n_1.role = 2) AND ((n_1.kind = o.kind) AND (n_1.scope = o.scope) AND (n_1.value = o.value)))))
+                    FROM taken), lent_events.p_as_of, lent_events.p_seq, lent_events.p_documents) e(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body) ON (((e.kind = t.kind) AND (e.type = t.type))))
+              JOIN tieout.names_of(lent_events.p_documents) o(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((o.document = e.document) AND (o.role = 0))))
+              JOIN tieout.names_of(lent_events.p_documents) n_1(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((n_1.name_hash = o.name_hash) AND (n_1.role = 2) AND ((n_1.kind = o.kind) AND (n_1.scope = o.scope) AND (n_1.value = o.value)))))
               JOIN tieout.batch b ON (((b.id = n_1.batch) AND (b.seq <= lent_events.p_seq))))
-              JOIN tieout.membership(lent_events.p_seq) m(document, component, kind, content_id) ON (((m.document = n_1.document) AND (m.component <> e.component))))
+              JOIN tieout.membership(lent_events.p_seq, lent_events.p_documents) m(document, component, kind, content_id) ON (((m.document = n_1.document) AND (m.component <> e.component))))
            WHERE (EXISTS ( SELECT
                     FROM taken))
          )
@@ -475,17 +627,17 @@ CREATE FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timesta
      n.via_number
     FROM (named n
       LEFT JOIN tieout.known_events(ARRAY( SELECT DISTINCT jsonb_array_elements_text((s_1.value -> 'done_by'::text)) AS jsonb_array_elements_text
-            FROM jsonb_array_elements((lent_events.p_flow -> 'steps'::text)) s_1(value)), lent_events.p_as_of, lent_events.p_seq) s(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body) ON (((s.document = n.document) AND (s.amount_minor IS NOT NULL) AND (ROW(s.occurred_at, COALESCE(s.sequence, '-9223372036854775808'::bigint), s.event_id) < ROW(n.occurred_at, COALESCE(n.sequence, '-9223372036854775808'::bigint), n.event_id)))))
+            FROM jsonb_array_elements((lent_events.p_flow -> 'steps'::text)) s_1(value)), lent_events.p_as_of, lent_events.p_seq, lent_events.p_documents) s(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body) ON (((s.document = n.document) AND (s.amount_minor IS NOT NULL) AND (ROW(s.occurred_at, COALESCE(s.sequence, '-9223372036854775808'::bigint), s.event_id) < ROW(n.occurred_at, COALESCE(n.sequence, '-9223372036854775808'::bigint), n.event_id)))))
    WHERE ((NOT n.again) AND (EXISTS ( SELECT
             FROM taken)))
    ORDER BY n.document, n.event_id, s.occurred_at DESC, s.sequence DESC NULLS LAST, s.event_id DESC;
 END;
 
-ALTER FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) OWNER TO tieout_owner;
+ALTER FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) OWNER TO tieout_owner;
 
--- Name: flow_events(jsonb, text[], timestamp with time zone, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+-- Name: flow_events(jsonb, text[], timestamp with time zone, bigint, bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
-CREATE FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_kind text, via_number text)
+CREATE FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_kind text, via_number text)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
  SELECT e.component,
@@ -516,7 +668,7 @@ CREATE FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timesta
              NULL::bigint AS via,
              NULL::text AS via_kind,
              NULL::text AS via_number
-            FROM tieout.known_events(flow_events.p_types, flow_events.p_as_of, flow_events.p_seq) o(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body)
+            FROM tieout.known_events(flow_events.p_types, flow_events.p_as_of, flow_events.p_seq, flow_events.p_documents) o(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body)
          UNION ALL
           SELECT lent_events.component,
              lent_events.document,
@@ -532,10 +684,10 @@ CREATE FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timesta
              lent_events.via,
              lent_events.via_kind,
              lent_events.via_number
-            FROM tieout.lent_events(flow_events.p_flow, flow_events.p_types, flow_events.p_as_of, flow_events.p_seq) lent_events(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body, via, via_kind, via_number)) e;
+            FROM tieout.lent_events(flow_events.p_flow, flow_events.p_types, flow_events.p_as_of, flow_events.p_seq, flow_events.p_documents) lent_events(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body, via, via_kind, via_number)) e;
 END;
 
-ALTER FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) OWNER TO tieout_owner;
+ALTER FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) OWNER TO tieout_owner;
 
 -- Name: flow_types(jsonb); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
@@ -545,9 +697,9 @@ CREATE FUNCTION tieout.flow_types(p_flow jsonb) RETURNS text[]
 
 ALTER FUNCTION tieout.flow_types(p_flow jsonb) OWNER TO tieout_owner;
 
--- Name: flow_events(text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+-- Name: flow_events(text, timestamp with time zone, timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
-CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_kind text, via_number text)
+CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_kind text, via_number text)
     LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
@@ -577,14 +729,96 @@ CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, 
      e.via_kind,
      e.via_number
     FROM once,
-     LATERAL tieout.flow_events(once.flow, once.types, flow_events.p_as_of, once.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number);
+     LATERAL tieout.flow_events(once.flow, once.types, flow_events.p_as_of, once.seq, flow_events.p_documents) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number);
 END;
 
-ALTER FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) OWNER TO tieout_owner;
+ALTER FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
 
--- Name: names(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+-- Name: is_present(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
-CREATE FUNCTION read.names(p_as_known timestamp with time zone) RETURNS TABLE(document bigint, role smallint, kind text, scope text, value text)
+CREATE FUNCTION read.is_present(p_as_known timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN (NOT (EXISTS (SELECT FROM tieout.batch WHERE (batch.seq > read.seq_at(is_present.p_as_known)))));
+
+ALTER FUNCTION read.is_present(p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: step_type(text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) RETURNS TABLE(ordinal bigint, step text, side text, type text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT s.ordinality,
+     (s.value ->> 'name'::text),
+     side.side,
+     jsonb_array_elements_text((s.value -> side.side)) AS jsonb_array_elements_text
+    FROM jsonb_array_elements((tieout.flow_definition(step_type.p_flow, step_type.p_as_known) -> 'steps'::text)) WITH ORDINALITY s(value, ordinality),
+     unnest(ARRAY['done_by'::text, 'undone_by'::text, 'failed_by'::text, 'skip_when'::text]) side(side);
+END;
+
+ALTER FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: meaning(text, timestamp with time zone, text, text[], text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) RETURNS TABLE(type text, on_anchor boolean, weight integer, is_done boolean, is_undone boolean, is_once boolean, counts boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 60 PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ WITH flow AS MATERIALIZED (
+          SELECT tieout.flow_definition(meaning.p_flow, meaning.p_as_known) AS flow
+         ), said AS (
+          SELECT DISTINCT t.type,
+                 CASE
+                     WHEN ((t.step = meaning.p_stands) AND (t.side = ANY (ARRAY['done_by'::text, 'undone_by'::text]))) THEN t.side
+                     WHEN ((t.step = meaning.p_stands) OR ((t.step = ANY (meaning.p_once)) AND (t.side <> 'done_by'::text))) THEN 'odd'::text
+                     WHEN (t.step = ANY (meaning.p_once)) THEN (array_position(meaning.p_once, t.step))::text
+                     ELSE NULL::text
+                 END AS meaning
+            FROM read.step_type(meaning.p_flow, meaning.p_as_known) t(ordinal, step, side, type)
+         UNION
+          SELECT jsonb_array_elements_text((e.value -> 'by'::text)) AS jsonb_array_elements_text,
+             'odd'::text
+            FROM flow,
+             LATERAL jsonb_each((flow.flow -> 'ends'::text)) e(key, value)
+         UNION
+          SELECT jsonb_array_elements_text((c.components || c.tax)) AS jsonb_array_elements_text,
+             'odd'::text
+            FROM read.comparisons(meaning.p_flow, meaning.p_as_known) c(ordinal, left_step, right_step, tolerance_minor, grain, in_parts, components, tax)
+         UNION
+          SELECT unnest(meaning.p_odd) AS unnest,
+             'odd'::text
+         ), single AS (
+          SELECT s_1.type,
+                 CASE
+                     WHEN (count(s_1.meaning) > 1) THEN 'odd'::text
+                     ELSE min(s_1.meaning)
+                 END AS meaning
+            FROM said s_1
+           GROUP BY s_1.type
+         )
+  SELECT s.type,
+     on_anchor.on_anchor,
+     (
+         CASE
+             WHEN ((s.meaning = 'odd'::text) OR ((s.meaning = 'done_by'::text) AND (NOT on_anchor.on_anchor))) THEN (1000000000)::double precision
+             WHEN (s.meaning ~ '^\d'::text) THEN ((1000)::double precision ^ (((s.meaning)::integer - 1))::double precision)
+             ELSE (0)::double precision
+         END)::integer AS int4,
+     COALESCE((s.meaning = 'done_by'::text), false) AS "coalesce",
+     COALESCE((s.meaning = 'undone_by'::text), false) AS "coalesce",
+     COALESCE((s.meaning ~ '^\d'::text), false) AS "coalesce",
+     (on_anchor.on_anchor OR COALESCE((s.meaning ~ '^\d'::text), false))
+    FROM single s,
+     unnest(ARRAY[true, false]) on_anchor(on_anchor)
+   WHERE (on_anchor.on_anchor OR (s.meaning IS NOT NULL));
+END;
+
+ALTER FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) OWNER TO tieout_owner;
+
+-- Name: names(timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(document bigint, role smallint, kind text, scope text, value text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     BEGIN ATOMIC
@@ -597,12 +831,101 @@ CREATE FUNCTION read.names(p_as_known timestamp with time zone) RETURNS TABLE(do
      r.scope,
      r.value
     FROM once,
-     (tieout.reference r
+     (tieout.names_of(names.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value)
       JOIN tieout.batch b ON ((b.id = r.batch)))
    WHERE ((r.role > 0) AND (b.seq <= once.seq));
 END;
 
-ALTER FUNCTION read.names(p_as_known timestamp with time zone) OWNER TO tieout_owner;
+ALTER FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
+
+-- Name: entangled; Type: VIEW; Schema: read; Owner: tieout_owner
+
+CREATE VIEW read.entangled AS
+ SELECT d.component
+   FROM ((tieout.revised r
+     CROSS JOIN LATERAL ( SELECT e_1.document
+           FROM tieout.event e_1
+          WHERE (e_1.event_id = r.event_id)
+         OFFSET 0) e)
+     JOIN tieout.document d ON ((d.id = e.document)))
+UNION ALL
+ SELECT suspended.component
+   FROM tieout.suspended
+UNION ALL
+ SELECT unnest(ARRAY[namer.component, named.component]) AS component
+   FROM (((tieout.reference n
+     CROSS JOIN LATERAL ( SELECT o_1.document
+           FROM tieout.reference o_1
+          WHERE ((o_1.value_hash = n.value_hash) AND (o_1.role = 0) AND ((o_1.kind = n.kind) AND (o_1.scope = n.scope) AND (o_1.value = n.value)))
+         OFFSET 0) o)
+     JOIN tieout.document namer ON ((namer.id = n.document)))
+     JOIN tieout.document named ON ((named.id = o.document)))
+  WHERE (n.role = 2);
+
+ALTER VIEW read.entangled OWNER TO tieout_owner;
+
+-- Name: present_event; Type: VIEW; Schema: read; Owner: tieout_owner
+
+CREATE VIEW read.present_event AS
+ SELECT d.component,
+    e.document,
+    d.kind,
+    d.content_id AS document_id,
+    e.type,
+    e.occurred_at,
+    e.amount_minor,
+    e.currency,
+    e.body
+   FROM (tieout.event e
+     JOIN tieout.document d ON ((d.id = e.document)));
+
+ALTER VIEW read.present_event OWNER TO tieout_owner;
+
+-- Name: plain(text, timestamp with time zone, timestamp with time zone, text, text[], text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[] DEFAULT '{}'::text[]) RETURNS TABLE(component bigint, plain boolean, even boolean, amount_minor bigint, currency text, once_minor bigint, once_currency text, stands_at timestamp with time zone, last_at timestamp with time zone)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT x.component,
+     ((x.weight =
+         CASE cardinality(plain.p_once)
+             WHEN 0 THEN 0
+             WHEN 1 THEN 1
+             WHEN 2 THEN 1001
+             WHEN 3 THEN 1001001
+             ELSE NULL::integer
+         END) AND (x.events < 1000) AND (x.first_anchor = x.last_anchor) AND (t.component IS NULL) AND ((plain.p_stands IS NULL) OR (x.done_at > COALESCE(x.undone_at, '-infinity'::timestamp with time zone)))),
+     ((x."least" = x.most) AND (x.first_currency = x.last_currency) AND (x.untold = 0)),
+     x."least",
+     x.first_currency,
+     x.once_minor,
+     x.once_currency,
+     x.done_at,
+     x.last_at
+    FROM (( SELECT e.component,
+             sum(m.weight) AS weight,
+             count(*) AS events,
+             min(e.document) FILTER (WHERE m.on_anchor) AS first_anchor,
+             max(e.document) FILTER (WHERE m.on_anchor) AS last_anchor,
+             max(e.occurred_at) FILTER (WHERE m.is_done) AS done_at,
+             max(e.occurred_at) FILTER (WHERE m.is_undone) AS undone_at,
+             max(e.occurred_at) FILTER (WHERE m.is_once) AS last_at,
+             min(e.amount_minor) FILTER (WHERE m.counts) AS "least",
+             max(e.amount_minor) FILTER (WHERE m.counts) AS most,
+             min(e.currency) FILTER (WHERE m.counts) AS first_currency,
+             max(e.currency) FILTER (WHERE m.counts) AS last_currency,
+             min(e.amount_minor) FILTER (WHERE m.is_once) AS once_minor,
+             min(e.currency) FILTER (WHERE m.is_once) AS once_currency,
+             count(*) FILTER (WHERE ((e.amount_minor IS NULL) AND (m.is_once OR m.is_done))) AS untold
+            FROM (read.present_event e
+              JOIN read.meaning(plain.p_flow, plain.p_as_known, plain.p_stands, plain.p_once, plain.p_odd) m(type, on_anchor, weight, is_done, is_undone, is_once, counts) ON (((m.type = e.type) AND (m.on_anchor = (e.kind = ( SELECT read.anchor_kind(plain.p_flow, plain.p_as_known) AS anchor_kind))))))
+           WHERE (e.occurred_at <= plain.p_as_of)
+           GROUP BY e.component) x
+      LEFT JOIN ( SELECT DISTINCT entangled.component
+            FROM read.entangled) t ON ((t.component = x.component)));
+END;
+
+ALTER FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) OWNER TO tieout_owner;
 
 -- Name: rounding(jsonb, integer, integer); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
@@ -612,9 +935,9 @@ CREATE FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) RETUR
 
 ALTER FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) OWNER TO tieout_owner;
 
--- Name: step_events(text, timestamp with time zone, timestamp with time zone, text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
+-- Name: step_events(text, timestamp with time zone, timestamp with time zone, text[], bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
-CREATE FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[] DEFAULT NULL::text[]) RETURNS TABLE(step text, side text, component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_number text)
+CREATE FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[] DEFAULT NULL::text[], p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(step text, side text, component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_number text)
     LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
@@ -655,31 +978,15 @@ CREATE FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, 
      e.via_number
     FROM (((once
       CROSS JOIN types)
-      CROSS JOIN LATERAL tieout.flow_events(once.flow, types.types, step_events.p_as_of, once.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number))
+      CROSS JOIN LATERAL tieout.flow_events(once.flow, types.types, step_events.p_as_of, once.seq, step_events.p_documents) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number))
       JOIN step_type t ON (((t.type = e.type) AND ((e.via IS NULL) OR (t.via ? e.via_kind)))));
 END;
 
-ALTER FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[]) OWNER TO tieout_owner;
+ALTER FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) OWNER TO tieout_owner;
 
--- Name: step_type(text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+-- Name: steps(text, timestamp with time zone, timestamp with time zone, jsonb, text[], bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
-CREATE FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) RETURNS TABLE(ordinal bigint, step text, side text, type text)
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- SELECT s.ordinality,
-     (s.value ->> 'name'::text),
-     side.side,
-     jsonb_array_elements_text((s.value -> side.side)) AS jsonb_array_elements_text
-    FROM jsonb_array_elements((tieout.flow_definition(step_type.p_flow, step_type.p_as_known) -> 'steps'::text)) WITH ORDINALITY s(value, ordinality),
-     unnest(ARRAY['done_by'::text, 'undone_by'::text, 'failed_by'::text, 'skip_when'::text]) side(side);
-END;
-
-ALTER FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
-
--- Name: steps(text, timestamp with time zone, timestamp with time zone, jsonb, text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
-
-CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb DEFAULT '{}'::jsonb, p_steps text[] DEFAULT NULL::text[]) RETURNS TABLE(component bigint, transaction_id uuid, anchor bigint, document_id uuid, number text, entity text, anchors bigint, state text, ended_at timestamp with time zone, ordinal bigint, step text, title text, system text, waits_for text, after_step text, rule text, status text, basis_at timestamp with time zone, due_at timestamp with time zone, done_at timestamp with time zone, undone_at timestamp with time zone, failed_at timestamp with time zone, failed_type text, failed_message text, amount_minor bigint, currency text, claimed_minor bigint, claimed_currency text, skipped boolean, last_done_at timestamp with time zone, last_minor bigint, last_currency text, skipped_by text)
+CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb DEFAULT '{}'::jsonb, p_steps text[] DEFAULT NULL::text[], p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(component bigint, transaction_id uuid, anchor bigint, document_id uuid, number text, entity text, anchors bigint, state text, ended_at timestamp with time zone, ordinal bigint, step text, title text, system text, waits_for text, after_step text, rule text, status text, basis_at timestamp with time zone, due_at timestamp with time zone, done_at timestamp with time zone, undone_at timestamp with time zone, failed_at timestamp with time zone, failed_type text, failed_message text, amount_minor bigint, currency text, claimed_minor bigint, claimed_currency text, skipped boolean, last_done_at timestamp with time zone, last_minor bigint, last_currency text, skipped_by text)
     LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_nestloop TO 'off'
@@ -762,7 +1069,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                      ELSE NULL::text
                  END AS message
             FROM configuration,
-             LATERAL tieout.flow_events(configuration.flow, configuration.types, steps.p_as_of, configuration.seq) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number)
+             LATERAL tieout.flow_events(configuration.flow, configuration.types, steps.p_as_of, configuration.seq, steps.p_documents) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number)
          ), anchor AS MATERIALIZED (
           SELECT e.component,
              e.document,
@@ -849,7 +1156,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              e.message
             FROM (mark m
               JOIN ev e ON (((e.document = m.document) AND (e.rank = m.failed_rank))))
-           ORDER BY m.anchor, m.ordinal, e.occurred_at DESC
+           ORDER BY m.anchor, m.ordinal, e.occurred_at DESC, e.type, e.message
          ), undone AS MATERIALIZED (
           SELECT DISTINCT ON (m.anchor, m.ordinal) m.anchor,
              m.ordinal,
@@ -858,7 +1165,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
              max(e.occurred_at) OVER (PARTITION BY m.anchor, m.ordinal) AS at
             FROM (mark m
               JOIN ev e ON (((e.document = m.document) AND (e.rank = m.undone_rank))))
-           ORDER BY m.anchor, m.ordinal, m.done_at DESC
+           ORDER BY m.anchor, m.ordinal, m.done_at DESC, m.amount_minor DESC NULLS LAST, m.currency
          ), calendar AS MATERIALIZED (
           SELECT k.entity,
              k.calendar,
@@ -919,12 +1226,12 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
               JOIN ( SELECT m.component,
                      (min((m.content_id)::text))::uuid AS transaction_id
                     FROM configuration configuration_1,
-                     LATERAL tieout.membership(configuration_1.seq) m(document, component, kind, content_id)
+                     LATERAL tieout.membership(configuration_1.seq, steps.p_documents) m(document, component, kind, content_id)
                    WHERE (m.component IN ( SELECT anchor.component
                             FROM anchor))
                    GROUP BY m.component) h ON ((h.component = a.component)))
-              JOIN tieout.document d ON ((d.id = a.document)))
-              LEFT JOIN tieout.reference n ON (((n.document = a.document) AND (n.role = 0))))
+              JOIN tieout.documents_of(steps.p_documents) d(id, component, known_from, content_id, references_hash, first_month, last_month, kind) ON ((d.id = a.document)))
+              LEFT JOIN tieout.names_of(steps.p_documents) n(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((n.document = a.document) AND (n.role = 0))))
               LEFT JOIN ended x ON ((x.document = a.document)))
               LEFT JOIN case_step f ON (((f.anchor = a.document) AND (f.ordinal = ( SELECT max(definition.ordinal) AS max
                     FROM definition)) AND f.done)))
@@ -1051,7 +1358,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
               LEFT JOIN undone u ON (((u.anchor = b.anchor) AND (u.ordinal = b.ordinal))))) t;
 END;
 
-ALTER FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[]) OWNER TO tieout_owner;
+ALTER FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[], p_documents bigint[]) OWNER TO tieout_owner;
 
 -- Name: ensure_partition(date); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
@@ -1315,6 +1622,29 @@ CREATE VIEW read.open_exception AS
      JOIN tieout.control_exception e ON ((e.run = l.seq)));
 
 ALTER VIEW read.open_exception OWNER TO tieout_owner;
+
+-- Name: present_document; Type: VIEW; Schema: read; Owner: tieout_owner
+
+CREATE VIEW read.present_document AS
+ SELECT component,
+    id AS document,
+    content_id AS document_id,
+    kind
+   FROM tieout.document d;
+
+ALTER VIEW read.present_document OWNER TO tieout_owner;
+
+-- Name: present_number; Type: VIEW; Schema: read; Owner: tieout_owner
+
+CREATE VIEW read.present_number AS
+ SELECT document,
+    kind,
+    value AS number,
+    value_hash AS folded
+   FROM tieout.reference
+  WHERE (role = 0);
+
+ALTER VIEW read.present_number OWNER TO tieout_owner;
 
 -- Name: quarantine; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -1754,6 +2084,10 @@ CREATE UNIQUE INDEX quarantine_once ON tieout.quarantine USING btree (stream, co
 
 CREATE INDEX reference_document ON tieout.reference USING btree (document);
 
+-- Name: reference_group; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX reference_group ON tieout.reference USING btree (document) WHERE (role = 2);
+
 -- Name: reference_value; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX reference_value ON tieout.reference USING btree (value_hash, role);
@@ -1908,16 +2242,6 @@ GRANT USAGE ON SCHEMA read TO tieout_app;
 
 GRANT USAGE ON SCHEMA tieout TO tieout_app;
 
--- Name: TABLE business_day; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.business_day TO tieout_app;
-
--- Name: FUNCTION at_period_end(p_calendar jsonb, p_instant timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) TO tieout_reader;
-GRANT ALL ON FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) TO tieout_app;
-
 -- Name: TABLE commit_log; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.commit_log TO tieout_app;
@@ -1938,6 +2262,26 @@ REVOKE ALL ON FUNCTION read.configuration(p_as_known timestamp with time zone) F
 GRANT ALL ON FUNCTION read.configuration(p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.configuration(p_as_known timestamp with time zone) TO tieout_app;
 
+-- Name: FUNCTION flow_definition(p_flow text, p_as_known timestamp with time zone); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION anchor_kind(p_flow text, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.anchor_kind(p_flow text, p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.anchor_kind(p_flow text, p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.anchor_kind(p_flow text, p_as_known timestamp with time zone) TO tieout_app;
+
+-- Name: TABLE business_day; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.business_day TO tieout_app;
+
+-- Name: FUNCTION at_period_end(p_calendar jsonb, p_instant timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.at_period_end(p_calendar jsonb, p_instant timestamp with time zone) TO tieout_app;
+
 -- Name: FUNCTION calendar_of(p_configuration jsonb, p_entity text); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) FROM PUBLIC;
@@ -1947,10 +2291,6 @@ REVOKE ALL ON FUNCTION tieout.calendar_of(p_configuration jsonb, p_entity text) 
 REVOKE ALL ON FUNCTION read.calendars(p_as_known timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.calendars(p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.calendars(p_as_known timestamp with time zone) TO tieout_app;
-
--- Name: FUNCTION flow_definition(p_flow text, p_as_known timestamp with time zone); Type: ACL; Schema: tieout; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamp with time zone) FROM PUBLIC;
 
 -- Name: FUNCTION comparisons(p_flow text, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
 
@@ -1962,6 +2302,18 @@ GRANT ALL ON FUNCTION read.comparisons(p_flow text, p_as_known timestamp with ti
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tieout.document TO tieout_app;
 
+-- Name: FUNCTION documents_of(p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.documents_of(p_documents bigint[]) FROM PUBLIC;
+
+-- Name: TABLE event; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.event TO tieout_app;
+
+-- Name: FUNCTION events_of(p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.events_of(p_documents bigint[]) FROM PUBLIC;
+
 -- Name: TABLE membership_history; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT,DELETE ON TABLE tieout.membership_history TO tieout_app;
@@ -1970,42 +2322,42 @@ GRANT SELECT,INSERT,DELETE ON TABLE tieout.membership_history TO tieout_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tieout.suspended TO tieout_app;
 
--- Name: FUNCTION membership(p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+-- Name: FUNCTION membership(p_seq bigint, p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION tieout.membership(p_seq bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION tieout.membership(p_seq bigint) TO tieout_app;
+REVOKE ALL ON FUNCTION tieout.membership(p_seq bigint, p_documents bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.membership(p_seq bigint, p_documents bigint[]) TO tieout_app;
 
 -- Name: TABLE batch; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.batch TO tieout_app;
 
--- Name: TABLE event; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.event TO tieout_app;
-
 -- Name: TABLE revised; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT,DELETE ON TABLE tieout.revised TO tieout_app;
 
--- Name: FUNCTION known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+-- Name: FUNCTION known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) FROM PUBLIC;
 
--- Name: FUNCTION comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+-- Name: FUNCTION comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) TO tieout_reader;
-GRANT ALL ON FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) TO tieout_app;
+REVOKE ALL ON FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_app;
 
 -- Name: TABLE reference; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tieout.reference TO tieout_app;
 
--- Name: FUNCTION documents(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+-- Name: FUNCTION names_of(p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION read.documents(p_as_known timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION read.documents(p_as_known timestamp with time zone) TO tieout_reader;
-GRANT ALL ON FUNCTION read.documents(p_as_known timestamp with time zone) TO tieout_app;
+REVOKE ALL ON FUNCTION tieout.names_of(p_documents bigint[]) FROM PUBLIC;
+
+-- Name: FUNCTION documents(p_as_known timestamp with time zone, p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.documents(p_as_known timestamp with time zone, p_documents bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.documents(p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.documents(p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_app;
 
 -- Name: FUNCTION due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text); Type: ACL; Schema: tieout; Owner: tieout_owner
 
@@ -2023,41 +2375,29 @@ REVOKE ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time
 GRANT ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) TO tieout_reader;
 GRANT ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) TO tieout_app;
 
--- Name: FUNCTION lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+-- Name: FUNCTION lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) FROM PUBLIC;
 
--- Name: FUNCTION flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+-- Name: FUNCTION flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) FROM PUBLIC;
 
 -- Name: FUNCTION flow_types(p_flow jsonb); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.flow_types(p_flow jsonb) FROM PUBLIC;
 
--- Name: FUNCTION flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+-- Name: FUNCTION flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) TO tieout_reader;
-GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone) TO tieout_app;
+REVOKE ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_app;
 
--- Name: FUNCTION names(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+-- Name: FUNCTION is_present(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION read.names(p_as_known timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone) TO tieout_reader;
-GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone) TO tieout_app;
-
--- Name: FUNCTION rounding(p_body jsonb, p_line integer, p_max integer); Type: ACL; Schema: read; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) TO tieout_reader;
-GRANT ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) TO tieout_app;
-
--- Name: FUNCTION step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[]); Type: ACL; Schema: read; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[]) TO tieout_reader;
-GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[]) TO tieout_app;
+REVOKE ALL ON FUNCTION read.is_present(p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.is_present(p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.is_present(p_as_known timestamp with time zone) TO tieout_app;
 
 -- Name: FUNCTION step_type(p_flow text, p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
 
@@ -2065,11 +2405,51 @@ REVOKE ALL ON FUNCTION read.step_type(p_flow text, p_as_known timestamp with tim
 GRANT ALL ON FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) TO tieout_reader;
 GRANT ALL ON FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) TO tieout_app;
 
--- Name: FUNCTION steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[]); Type: ACL; Schema: read; Owner: tieout_owner
+-- Name: FUNCTION meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]); Type: ACL; Schema: read; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[]) TO tieout_reader;
-GRANT ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[]) TO tieout_app;
+REVOKE ALL ON FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_app;
+
+-- Name: FUNCTION names(p_as_known timestamp with time zone, p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_app;
+
+-- Name: TABLE entangled; Type: ACL; Schema: read; Owner: tieout_owner
+
+GRANT SELECT ON TABLE read.entangled TO tieout_reader;
+GRANT SELECT ON TABLE read.entangled TO tieout_app;
+
+-- Name: TABLE present_event; Type: ACL; Schema: read; Owner: tieout_owner
+
+GRANT SELECT ON TABLE read.present_event TO tieout_reader;
+GRANT SELECT ON TABLE read.present_event TO tieout_app;
+
+-- Name: FUNCTION plain(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_app;
+
+-- Name: FUNCTION rounding(p_body jsonb, p_line integer, p_max integer); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) TO tieout_reader;
+GRANT ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) TO tieout_app;
+
+-- Name: FUNCTION step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) TO tieout_app;
+
+-- Name: FUNCTION steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[], p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[], p_documents bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[], p_documents bigint[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[], p_documents bigint[]) TO tieout_app;
 
 -- Name: FUNCTION ensure_partition(p_month date); Type: ACL; Schema: tieout; Owner: tieout_owner
 
@@ -2129,6 +2509,16 @@ GRANT SELECT ON TABLE read.last_run TO tieout_app;
 
 GRANT SELECT ON TABLE read.open_exception TO tieout_reader;
 GRANT SELECT ON TABLE read.open_exception TO tieout_app;
+
+-- Name: TABLE present_document; Type: ACL; Schema: read; Owner: tieout_owner
+
+GRANT SELECT ON TABLE read.present_document TO tieout_reader;
+GRANT SELECT ON TABLE read.present_document TO tieout_app;
+
+-- Name: TABLE present_number; Type: ACL; Schema: read; Owner: tieout_owner
+
+GRANT SELECT ON TABLE read.present_number TO tieout_reader;
+GRANT SELECT ON TABLE read.present_number TO tieout_app;
 
 -- Name: TABLE quarantine; Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -6,8 +6,11 @@ no cell is filled by what remains.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from collector.model.control import Run
 from collector.settings.definitions import Control, Flow
 from collector.store import runs as kept
 from collector.store import totals
+from collector.store.ingest import Connection
 from collector.store.runs import population
 from control_checks.runner import Engine
 
@@ -66,30 +70,38 @@ SELECT * FROM (
     WHERE (p.p ->> 'to' IS NULL OR to_step = p.p ->> 'to') AND (p.p ->> 'cell' IS NULL OR cell = p.p ->> 'cell')
       AND (p.p ->> 'entity' IS NULL OR entity = p.p ->> 'entity')
       AND (p.p ->> 'currency' IS NULL OR currency = p.p ->> 'currency')) x
-WHERE nth <= (SELECT (p.p ->> 'limit')::int FROM p) ORDER BY entity, currency, hop, cell, nth
+WHERE nth <= coalesce((SELECT (p.p ->> 'limit')::int FROM p), nth) ORDER BY entity, currency, hop, cell, nth
+OFFSET (SELECT (p.p ->> 'skip')::int FROM p) LIMIT (SELECT (p.p ->> 'page')::int FROM p)
 """
 Document = dict[str, Any]
+Connect = Callable[[], AbstractAsyncContextManager[Connection]]
+"""Lends a connection that can read."""
 
 
+@dataclass(frozen=True)
 class Bridge:
-    """The bridge at a status time T, as known at K; made by `prepared`.
+    """The bridges of some flows at a status time T, as known at K; made by `prepared` or `kept_at`.
 
     `runs` are the control runs, of this T and K, that its exceptions come from.
     """
 
-    def __init__(
-        self, engine: Engine, as_of: datetime, as_known: datetime, runs: list[Run]
-    ) -> None:
-        self._engine = engine
-        self.as_of = as_of
-        self.as_known = as_known
-        self.runs = runs
+    engine: Engine
+    connect: Connect
+    flows: Sequence[Flow]
+    as_of: datetime
+    as_known: datetime
+    runs: Sequence[Run]
+
+    @property
+    def lacking(self) -> list[str]:
+        """The controls that the bridge needs a run of and has none."""
+        return [name for name in _wanted(self.engine, self.flows) if name not in self._runs()]
 
     async def document(self, period: str) -> Document:
         """Return the bridge of a period (`YYYY-MM`, months by the entity's clock) as `--json` shows it."""
         rows: list[Document] = []
         memo: list[Document] = []
-        for flow in self._flows():
+        for flow in self.flows:
             sums = await self._ask(_PARTS + _SUMS, flow, period)
             rows += _rows(flow.flow, [row for row in sums if row["hop"]])
             memo += [_memo(flow.flow, row) for row in sums if not row["hop"]]
@@ -99,7 +111,7 @@ class Bridge:
             "as_known": self.as_known,
             "complete": all(run.complete for run in self.runs),
             "gaps": self._gaps(),
-            "runs": {run.control: run.run for run in self.runs},
+            "runs": self._runs(),
             "rows": rows,
             "memo": memo,
         }
@@ -115,18 +127,21 @@ class Bridge:
         narrowed = {**only, "limit": limit}
         return [
             {"flow": of.flow, **row}
-            for of in self._flows()
+            for of in self.flows
             if flow in (None, of.flow)
             for row in await self._ask(_PARTS + _ITEMS, of, period, **narrowed)
         ]
 
-    def _flows(self) -> list[Flow]:
-        flows = [f for f in self._engine.configuration.flows if f.bridge]
-        if not flows:
-            raise Misconfigured(
-                "No flow has a bridge. Name its steps in the flow: `bridge: [approved, posted, paid]`."
-            )
-        return flows
+    async def page(self, period: str, skip: int, length: int, **only: str | None) -> list[Document]:
+        """List what stands in the cells, in the same order, from one item on; at most `length` of each flow."""
+        return [
+            {"flow": of.flow, **row}
+            for of in self.flows
+            for row in await self._ask(_PARTS + _ITEMS, of, period, **only, skip=skip, page=length)
+        ]
+
+    def _runs(self) -> dict[str, int]:
+        return {run.control: run.run for run in self.runs}
 
     def _gaps(self) -> list[str]:
         did_not_run = [f"{run.control} did not run: {run.error}" for run in self.runs if run.error]
@@ -138,10 +153,12 @@ class Bridge:
         if not _PERIOD.fullmatch(period):
             raise Misconfigured(f"'{period}' is no period. Write a month, such as 2026-10.")
         parameters = {**self._parameters(flow), "period": period, **only}
-        async with self._engine.store.connect("tieout_reader") as conn:
-            rows = await population(
+        async with self.connect() as conn:
+            _, rows = await population(
                 conn,
+                "",
                 query,
+                (),
                 flow.flow,
                 self.as_of,
                 self.as_known,
@@ -150,10 +167,10 @@ class Bridge:
         return [dict(row) for row in rows]
 
     def _parameters(self, flow: Flow) -> Document:
-        controls = self._engine.configuration.settings.controls
+        controls = self.engine.configuration.settings.controls
         rules: dict[str, Document] = {}
         for control in _of(controls, flow).values():
-            parameters = self._engine.checks[control.check].parameters.model_validate(
+            parameters = self.engine.checks[control.check].parameters.model_validate(
                 control.parameters
             )
             if control.check in DUE:
@@ -198,27 +215,77 @@ class Bridge:
         }
 
 
+def bridged(engine: Engine, flow: str | None = None) -> list[Flow]:
+    """Return the flows that have a bridge, or the one by this name if it has one."""
+    return [f for f in engine.configuration.flows if f.bridge and flow in (None, f.flow)]
+
+
 async def prepared(
-    engine: Engine, as_of: datetime, as_known: datetime | None, actor: str
+    engine: Engine, as_of: datetime | None, as_known: datetime | None, actor: str
 ) -> Bridge:
-    """Gather the kept runs of the controls of all bridges at T and K, and run those that have none."""
-    settings = engine.configuration.settings
-    wanted = {
-        name: control
-        for flow in engine.configuration.flows
-        if flow.bridge
-        for name, control in _of(settings.controls, flow).items()
-    }
+    """Gather the kept runs of the controls of all bridges at T and K, and run those that have none.
+
+    Without T it is the latest up to which the streams of all these controls are known, within `lag_max`.
+
+    Raises:
+        Misconfigured: no flow has a bridge; or nothing was read yet.
+    """
+    flows = bridged(engine)
+    if not flows:
+        raise Misconfigured(
+            "No flow has a bridge. Name its steps in the flow: `bridge: [approved, posted, paid]`."
+        )
+    wanted = _wanted(engine, flows)
+    as_of = as_of or await engine.status_time(wanted, as_known)
     async with engine.store.connect() as conn:
         known = as_known or await totals.last_recorded(conn, engine.clock())
-        found = await kept.runs_at(conn, as_of, known)
-    runs = []
-    for name, control in wanted.items():
-        run = found.get(name)
-        if run is None or run.definition != control.model_dump(mode="json"):
-            run = await engine.run(name, as_of, as_known, trigger="command", actor=actor)
-        runs.append(run)
-    return Bridge(engine, as_of, known, runs)
+        found = await _kept(conn, wanted, as_of, known)
+    runs = [
+        found.get(name) or await engine.run(name, as_of, as_known, trigger="command", actor=actor)
+        for name in wanted
+    ]
+    connect = partial(engine.store.connect, "tieout_reader")
+    return Bridge(engine, connect, flows, as_of, known, runs)
+
+
+async def kept_at(
+    engine: Engine,
+    connect: Connect,
+    flows: Sequence[Flow],
+    as_of: datetime | None,
+    as_known: datetime | None,
+) -> Bridge:
+    """Gather the kept runs of the controls of some bridges, and run none: it may be `lacking` some.
+
+    T and K, where they are not given, are the latest for which each of the controls has a run.
+    """
+    wanted = _wanted(engine, flows)
+    async with connect() as conn:
+        latest = await kept.latest_of_all(conn, list(wanted), as_of, as_known)
+        as_of = as_of or (latest.as_of if latest else engine.clock())
+        as_known = as_known or (
+            latest.as_known if latest else await totals.last_recorded(conn, engine.clock())
+        )
+        found = await _kept(conn, wanted, as_of, as_known)
+    return Bridge(engine, connect, flows, as_of, as_known, list(found.values()))
+
+
+async def _kept(
+    conn: Connection, wanted: Mapping[str, Control], as_of: datetime, as_known: datetime
+) -> dict[str, Run]:
+    """Find the kept runs of controls, as they are defined now, at T and K."""
+    found = await kept.runs_at(conn, as_of, as_known)
+    return {
+        name: found[name]
+        for name, control in wanted.items()
+        if name in found and found[name].definition == control.model_dump(mode="json")
+    }
+
+
+def _wanted(engine: Engine, flows: Iterable[Flow]) -> dict[str, Control]:
+    """Return the controls whose exceptions the bridges of flows show."""
+    controls = engine.configuration.settings.controls
+    return {name: control for flow in flows for name, control in _of(controls, flow).items()}
 
 
 def _of(controls: Mapping[str, Control], flow: Flow) -> dict[str, Control]:

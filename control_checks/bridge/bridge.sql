@@ -1,4 +1,4 @@
--- $1 flow, $2 T, $3 K, $4 parameters: {period, hops: [{hop, from_step, to_step, undone}], rules,
+-- $1 flow, $2 T, $3 K, $5 documents (NULL: all), $4 parameters: {period, hops: [{hop, from_step, to_step, undone}], rules,
 -- runs: [{run, owner, late, duplicates}], rounding: {line, max}}. One row of `part` is what one item adds to one cell.
 WITH p AS MATERIALIZED (SELECT $4::jsonb AS p),
 hop AS MATERIALIZED (
@@ -9,7 +9,7 @@ run AS MATERIALIZED (
     SELECT r.* FROM p, jsonb_to_recordset(p.p -> 'runs') AS r(run bigint, owner int, late boolean, duplicates boolean)),
 s AS MATERIALIZED (
     SELECT s.* FROM p, read.steps($1, $2, $3, p.p -> 'rules',
-                                  ARRAY(SELECT from_step FROM hop UNION SELECT to_step FROM hop)) s),
+                                  ARRAY(SELECT from_step FROM hop UNION SELECT to_step FROM hop), $5) s),
 item AS MATERIALIZED (  -- whatever was done within the period, by the clock of the entity
     SELECT h.*, f.component, f.anchor, f.document_id, f.number, f.entity, x.minor, x.currency, x.basis_at,
            f.done_at IS NULL AS is_undone, f.status = 'UNEVALUABLE' AS several, f.state, t.due_at, t.status,
@@ -29,7 +29,7 @@ subject AS (  -- the case that an exception is about, by its anchor or another d
     SELECT DISTINCT e.run, e.ordinal, e.step, e.control, r.owner, r.late, r.duplicates, e.reason, e.sentence,
            e.difference_minor, e.amount_minor, e.currency, e.subject, a.anchor
     FROM run r JOIN read.exception e ON e.run = r.run
-    JOIN read.documents($3) d ON d.document_id = e.subject
+    JOIN read.documents($3, $5) d ON d.document_id = e.subject
     JOIN s a ON a.component = d.component AND (a.anchors = 1 OR a.anchor = d.document)
     -- one of both is reversed by T: an earlier period was overstated, and nothing is now
     WHERE NOT (r.duplicates AND e.reason = 'REVERSED_IN_LATER_PERIOD')),
@@ -45,14 +45,14 @@ owned AS (  -- one item, one owner
     SELECT DISTINCT ON (hop, anchor, at_from) * FROM claim ORDER BY hop, anchor, at_from, owner, control),
 documented AS (
     SELECT h.hop, e.component, e.currency, sum(e.amount_minor)::bigint AS minor
-    FROM hop h JOIN read.comparison_events($1, $2, $3) e ON h.components ? e.type
+    FROM hop h JOIN read.comparison_events($1, $2, $3, $5) e ON h.components ? e.type
     GROUP BY h.hop, e.component, e.currency),
 rounding AS (  -- what amount_differs allows the documents that did the later step of a compared pair
     SELECT h.hop, e.component, sum(read.rounding(e.body, p.line, p.max)) AS minor
     FROM (SELECT r.* FROM p, jsonb_to_record(p.p -> 'rounding') AS r(line int, max int)) p
     CROSS JOIN LATERAL (
         SELECT DISTINCT ON (e.step, e.document) e.*
-        FROM read.step_events($1, $2, $3, ARRAY(SELECT to_step FROM hop WHERE in_parts IS NOT NULL)) e
+        FROM read.step_events($1, $2, $3, ARRAY(SELECT to_step FROM hop WHERE in_parts IS NOT NULL), $5) e
         WHERE e.side IN ('done_by', 'undone_by') ORDER BY e.step, e.document, e.rank DESC) e
     JOIN hop h ON h.to_step = e.step
     WHERE e.side = 'done_by' AND e.body -> 'attributes' ? 'lines' GROUP BY h.hop, e.component),

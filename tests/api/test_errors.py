@@ -46,6 +46,12 @@ WRONG = [
     ("/v1/controls/stuck_sales/runs/0", {}, "run", "greater than or equal to 1"),
     ("/v1/controls/stuck_sales/runs/9223372036854775808", {}, "run", "less than"),
     ("/v1/exceptions", {"control": "a\0b"}, "control", "pattern"),
+    ("/v1/bridge", {}, "period", "field required"),
+    ("/v1/bridge", {"period": "2026-13"}, "period", "pattern"),
+    ("/v1/bridge", {"period": "2026-01", "entity": "DE10"}, "entity", "no such parameter"),
+    ("/v1/bridge/items", {"period": "2026-01"}, "cell", "field required"),
+    ("/v1/bridge/items", {"period": "2026-01", "cell": "banked"}, "cell", "pattern"),
+    ("/v1/bridge/items", {"period": "2026-01", "cell": "banked/mislaid"}, "cell", "pattern"),
 ]
 
 

@@ -65,6 +65,7 @@ flows:
   - flow: sales
     title: Sales, from the till to the bank
     anchor: sale
+    bridge: [sold, banked]
     steps:
       - {name: sold, title: Sold, system: till, done_by: [sale.sold]}
       - {name: banked, system: bank, after: sold, due: 2 days, done_by: [booking.booked]}

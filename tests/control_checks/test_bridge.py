@@ -18,7 +18,7 @@ from collector.settings.load import Configuration
 from collector.store import ingest, streams
 from collector.store.embedded import Server
 from control_checks.bridge.bridge import Bridge, prepared
-from control_checks.cases import STREAM, Case, configuration, facts
+from control_checks.cases import STREAM, Case, configuration, facts, instant
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
 from tests.support.postgres import Database, emptied, fresh_database
@@ -63,6 +63,11 @@ ARRIVED = {"from": (1, 125000), "to": (1, 125000), "unexplained": NONE}
 LATE = (
     APPROVED
     + "2026-01-31 09:15   journal 5100000456   posted   EUR 1,250.00   for=57EE1F   known=2026-02-04 09:00"
+)
+SETTLED = (
+    "2026-01-20 10:00   expense_report 57EE1F   final_approved   EUR 1,250.00\n"
+    "2026-01-21 09:15   journal 5100000456   posted    EUR 1,250.00   for=57EE1F\n"
+    "2026-01-22 09:15   payment P-1          settled   EUR {paid}   for=57EE1F\n"
 )
 WORLDS = [
     world(
@@ -248,6 +253,39 @@ WORLDS = [
         RETURNED={"from": (1, 125000), "reversed": (1, 125000), "unexplained": NONE},
     ),
     world(
+        "Paid, and shown as paid: a status without an amount stands for the claim's",
+        SETTLED.format(paid="1,250.00")
+        + "2026-01-22 15:00   expense_report 57EE1F   status_returned   document_number=P-1   status=paid",
+        POSTED=ARRIVED,
+        PAID=ARRIVED,
+        RETURNED=ARRIVED,
+    ),
+    world(
+        "Paid, and the day by which it is to be shown is not over",
+        SETTLED.format(paid="1,250.00"),
+        at="2026-01-23 18:00",
+        POSTED=ARRIVED,
+        PAID=ARRIVED,
+        RETURNED=WAITS_FOR_PAYMENT,
+    ),
+    world(
+        "Paid, and a second after that day it is not shown",
+        SETTLED.format(paid="1,250.00"),
+        at="2026-01-23 18:00:01",
+        POSTED=ARRIVED,
+        PAID=ARRIVED,
+        RETURNED={"from": (1, 125000), "exceptions:not_returned": (1, 125000), "unexplained": NONE},
+    ),
+    world(
+        "Paid, and shown for more than that: nobody explains it",
+        SETTLED.format(paid="1,205.00")
+        + "2026-01-22 15:00   expense_report 57EE1F   status_returned   EUR 1,250.00"
+        + "   document_number=P-1   status=paid",
+        POSTED=ARRIVED,
+        PAID={"from": (1, 125000), "to": (1, 120500), "unexplained": (0, 4500)},
+        RETURNED={"from": (1, 120500), "to": (1, 125000), "unexplained": (0, -4500)},
+    ),
+    world(
         "Paid for less than what was posted, and no pair is compared: nobody explains it",
         "2026-01-20 10:00   expense_report 57EE1F   final_approved   EUR 1,250.00\n"
         "2026-01-21 09:15   journal 5100000456   posted   EUR 1,250.00   for=57EE1F\n"
@@ -401,6 +439,34 @@ async def test_runs_at_the_same_time_are_used_again_until_something_is_read(
         await _commit(conn, "bank", [], at(case.as_of + timedelta(hours=1)))
     later = await prepared(engine, case.as_of, None, "test")
     assert {run.run for run in later.runs}.isdisjoint(run.run for run in first.runs)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("declared", "as_of", "gaps"),
+    [
+        ({"erp": "2026-02-04 20:00"}, "2026-02-04 20:00", []),
+        ({"erp": "2026-02-04 20:00", "bank": "2026-02-04 18:00"}, "2026-02-04 18:00", []),
+        ({"erp": "2026-02-06 08:00"}, "2026-02-05 08:00", []),
+        ({"erp": "2026-02-03 20:00"}, "2026-02-04 08:00", ["erp/all is complete only up to"]),
+        ({"erp": "nobody"}, "2026-02-05 08:00", ["erp/all: nobody says up to when"]),
+    ],
+)
+async def test_without_a_status_time_it_takes_one_up_to_which_the_streams_of_all_controls_are_known(
+    shared: Database, declared: dict[str, str], as_of: str, gaps: list[str]
+) -> None:
+    until = {k: v if v == "nobody" else f"2025-01-01 00:00 to {v}" for k, v in declared.items()}
+    _, engine = await _bridge(shared, world("Never posted", APPROVED, declared=until))
+    bridge = await prepared(engine, None, None, "test")
+    assert bridge.as_of == instant(as_of)
+    assert {run.as_of for run in bridge.runs} == {bridge.as_of}
+    document = await bridge.document("2026-01")
+    assert document["complete"] is (not gaps)
+    assert len(document["gaps"]) == len(gaps)
+    for said, gap in zip(document["gaps"], gaps, strict=True):
+        assert said.startswith(gap)
+    then = instant("2026-02-03 12:00")
+    assert (await prepared(engine, None, then, "test")).as_of == then
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -14,7 +14,7 @@ from collector.model.event import Event
 from collector.model.money import from_minor
 from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.publish import publish
-from collector.store import ingest, streams
+from collector.store import ingest, runs, streams
 from collector.store.embedded import Server
 from control_checks.cases import CONTROL, STREAM, Case, cases, configuration, facts
 from control_checks.contract import Check
@@ -38,8 +38,8 @@ async def shared(server: Server) -> AsyncIterator[Database]:
         yield fresh
 
 
-async def run(database: Database, check: Check, case: Case) -> Run:
-    """Commit a case's facts in the order in which they became known, and run the control."""
+async def prepared(database: Database, check: Check, case: Case) -> Engine:
+    """Commit a case's facts in the order in which they became known."""
     settings = configuration(check, case)
     store = DatabaseStore(database)
     listed = sorted(facts(check, case), key=lambda fact: (fact.known_at, fact.stream))
@@ -50,7 +50,10 @@ async def run(database: Database, check: Check, case: Case) -> Run:
             await _commit(conn, source, [], at(first - timedelta(days=1)))
         for (known_at, source), together in groupby(listed, lambda f: (f.known_at, f.stream)):
             await _commit(conn, source, [fact.event for fact in together], at(known_at))
-    engine = Engine(settings, store, CHECKS, at(case.as_of))
+    return Engine(settings, store, CHECKS, at(case.as_of))
+
+
+async def run(engine: Engine, case: Case) -> Run:
     return await engine.run(CONTROL, case.as_of, case.as_known, trigger="command", actor="test")
 
 
@@ -64,8 +67,17 @@ async def _commit(conn: ingest.Connection, source: str, events: list[Event], clo
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("check", "case"), ALL)
-async def test_a_case_is_judged_as_written(shared: Database, check: Check, case: Case) -> None:
-    found = await run(await emptied(shared), check, case)
+async def test_a_case_is_judged_as_written(
+    shared: Database, check: Check, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "REST_SHARE_MAX", 0.0)
+    engine = await prepared(await emptied(shared), check, case)
+    _is_judged_as_written(await run(engine, case), case)
+    monkeypatch.setattr(runs, "REST_SHARE_MAX", 1.0)  # whatever is plain is settled at first sight
+    _is_judged_as_written(await run(engine, case), case)
+
+
+def _is_judged_as_written(found: Run, case: Case) -> None:
     assert found.error is None
     outcomes = case.outcomes
     wrong = sorted((n, o.reason) for n, o in outcomes.items() if o.state == "EXCEPTION")

@@ -72,9 +72,40 @@ RETURNS timestamptz
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 RETURN tieout.due_at(tieout.calendar_of(read.configuration(p_as_known), p_entity), p_basis, p_rule);
 
+-- Most of what follows takes `p_documents`: the documents that are asked for, if not all (NULL). They are
+-- looked up one by one, each in the months of its events, and have to be whole transactions.
+CREATE FUNCTION tieout.events_of(p_documents bigint[]) RETURNS SETOF tieout.event
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT e.* FROM tieout.event e WHERE p_documents IS NULL
+    UNION ALL
+    SELECT e.* FROM unnest(p_documents) asked
+    CROSS JOIN LATERAL (SELECT first_month, last_month FROM tieout.document d WHERE d.id = asked OFFSET 0) d
+    CROSS JOIN LATERAL (SELECT * FROM tieout.event e WHERE e.document = asked
+                        AND e.month BETWEEN d.first_month AND d.last_month OFFSET 0) e;
+END;
+
+CREATE FUNCTION tieout.documents_of(p_documents bigint[]) RETURNS SETOF tieout.document
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT d.* FROM tieout.document d WHERE p_documents IS NULL
+    UNION ALL
+    SELECT d.* FROM unnest(p_documents) asked
+    CROSS JOIN LATERAL (SELECT * FROM tieout.document d WHERE d.id = asked OFFSET 0) d;
+END;
+
+CREATE FUNCTION tieout.names_of(p_documents bigint[]) RETURNS SETOF tieout.reference
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT r.* FROM tieout.reference r WHERE p_documents IS NULL
+    UNION ALL
+    SELECT r.* FROM unnest(p_documents) asked
+    CROSS JOIN LATERAL (SELECT * FROM tieout.reference r WHERE r.document = asked OFFSET 0) r;
+END;
+
 -- Which transaction a document belonged to, as known at commit `p_seq`. Documents of a suspended
 -- component stand alone (a negative label no component has).
-CREATE FUNCTION tieout.membership(p_seq bigint)
+CREATE FUNCTION tieout.membership(p_seq bigint, p_documents bigint[] DEFAULT NULL)
 RETURNS TABLE (document bigint, component bigint, kind text, content_id uuid)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -86,22 +117,22 @@ BEGIN ATOMIC
                               d.component)
            END,
            d.kind, d.content_id
-    FROM tieout.document d
+    FROM tieout.documents_of(p_documents) d
     LEFT JOIN tieout.suspended s ON s.component = d.component;
 END;
 
 -- The events of some types: known at K, occurred at T, of each event the revision that counts; with the
 -- transaction.
-CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamptz, p_seq bigint)
+CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamptz, p_seq bigint, p_documents bigint[] DEFAULT NULL)
 RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz, sequence bigint,
                amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT m.component, e.document, m.kind, e.type, e.occurred_at, e.sequence,
            e.amount_minor, e.currency, e.entity, e.event_id, e.body
-    FROM tieout.event e
+    FROM tieout.events_of(p_documents) e
     JOIN tieout.batch b ON b.id = e.batch AND b.seq <= p_seq
-    JOIN tieout.membership(p_seq) m ON m.document = e.document
+    JOIN tieout.membership(p_seq, p_documents) m ON m.document = e.document
     LEFT JOIN tieout.revised r ON r.event_id = e.event_id
     WHERE e.type = ANY (p_types)
       AND e.occurred_at <= p_as_of
@@ -117,7 +148,7 @@ END;
 -- share as its amount: what they last stated before it by an event that does a step, never the whole sum.
 -- Not to those that are joined with the group document, which have its own events; and to an anchor only
 -- where no other document of its transaction names the group document: it would count twice.
-CREATE FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamptz, p_seq bigint)
+CREATE FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamptz, p_seq bigint, p_documents bigint[])
 RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz, sequence bigint,
                amount_minor bigint, currency text, entity text, event_id uuid, body jsonb,
                via bigint, via_kind text, via_number text)
@@ -135,20 +166,20 @@ BEGIN ATOMIC
                m.kind = p_flow ->> 'anchor' AND bool_or(m.kind <> p_flow ->> 'anchor')
                    OVER (PARTITION BY m.component, e.document) AS again
         FROM taken t
-        JOIN tieout.known_events(ARRAY(SELECT type FROM taken), p_as_of, p_seq) e
+        JOIN tieout.known_events(ARRAY(SELECT type FROM taken), p_as_of, p_seq, p_documents) e
             ON (e.kind, e.type) = (t.kind, t.type)
-        JOIN tieout.reference o ON o.document = e.document AND o.role = 0
-        JOIN tieout.reference n ON n.name_hash = o.name_hash AND n.role = 2
+        JOIN tieout.names_of(p_documents) o ON o.document = e.document AND o.role = 0
+        JOIN tieout.names_of(p_documents) n ON n.name_hash = o.name_hash AND n.role = 2
                                AND (n.kind, n.scope, n.value) = (o.kind, o.scope, o.value)
         JOIN tieout.batch b ON b.id = n.batch AND b.seq <= p_seq
-        JOIN tieout.membership(p_seq) m ON m.document = n.document AND m.component <> e.component
+        JOIN tieout.membership(p_seq, p_documents) m ON m.document = n.document AND m.component <> e.component
         WHERE EXISTS (SELECT FROM taken))
     SELECT DISTINCT ON (n.document, n.event_id)
            n.component, n.document, n.kind, n.type, n.occurred_at, n.sequence, s.amount_minor, s.currency,
            n.entity, n.event_id, n.body, n.via, n.via_kind, n.via_number
     FROM named n LEFT JOIN tieout.known_events(
             ARRAY(SELECT DISTINCT jsonb_array_elements_text(s -> 'done_by')
-                  FROM jsonb_array_elements(p_flow -> 'steps') s), p_as_of, p_seq) s
+                  FROM jsonb_array_elements(p_flow -> 'steps') s), p_as_of, p_seq, p_documents) s
         ON s.document = n.document AND s.amount_minor IS NOT NULL
        AND (s.occurred_at, coalesce(s.sequence, -9223372036854775808), s.event_id)
          < (n.occurred_at, coalesce(n.sequence, -9223372036854775808), n.event_id)
@@ -158,7 +189,8 @@ END;
 
 -- The events that a flow looks at: those of its types, and what group documents lend (`via`: which;
 -- NULL for a document's own). `rank` is the order within the document.
-CREATE FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamptz, p_seq bigint)
+CREATE FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamptz, p_seq bigint,
+                                   p_documents bigint[] DEFAULT NULL)
 RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz,
                rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb,
                via bigint, via_kind text, via_number text)
@@ -169,9 +201,9 @@ BEGIN ATOMIC
                               ORDER BY e.occurred_at, e.sequence NULLS FIRST, e.event_id),
            e.amount_minor, e.currency, e.entity, e.event_id, e.body, e.via, e.via_kind, e.via_number
     FROM (SELECT o.*, NULL::bigint AS via, NULL::text AS via_kind, NULL::text AS via_number
-          FROM tieout.known_events(p_types, p_as_of, p_seq) o
+          FROM tieout.known_events(p_types, p_as_of, p_seq, p_documents) o
           UNION ALL
-          SELECT * FROM tieout.lent_events(p_flow, p_types, p_as_of, p_seq)) e;
+          SELECT * FROM tieout.lent_events(p_flow, p_types, p_as_of, p_seq, p_documents)) e;
 END;
 
 CREATE FUNCTION tieout.flow_definition(p_flow text, p_as_known timestamptz) RETURNS jsonb
@@ -190,7 +222,8 @@ RETURN (SELECT array_agg(DISTINCT t) FROM (
     SELECT jsonb_array_elements_text(e.value -> side)
     FROM jsonb_each(p_flow -> 'ends') e, unnest(ARRAY['by', 'until']) side) u);
 
-CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamptz, p_as_known timestamptz)
+CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamptz, p_as_known timestamptz,
+                                 p_documents bigint[] DEFAULT NULL)
 RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz,
                rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb,
                via bigint, via_kind text, via_number text)
@@ -200,7 +233,7 @@ BEGIN ATOMIC
     WITH once AS MATERIALIZED (  -- as an argument it would be computed for every event
         SELECT f.flow, tieout.flow_types(f.flow) AS types, read.seq_at(p_as_known) AS seq
         FROM (SELECT tieout.flow_definition(p_flow, p_as_known) AS flow OFFSET 0) f)
-    SELECT e.* FROM once, tieout.flow_events(once.flow, once.types, p_as_of, once.seq) e;
+    SELECT e.* FROM once, tieout.flow_events(once.flow, once.types, p_as_of, once.seq, p_documents) e;
 END;
 
 -- The state of every step of every case of a flow at T, as known at K: computed, never stored.
@@ -213,7 +246,8 @@ END;
 -- One row per anchor document and step. `anchors` > 1: the transaction holds several anchor documents,
 -- and unless the flow declares that, nothing can be said of it (status UNEVALUABLE).
 CREATE FUNCTION read.steps(p_flow text, p_as_of timestamptz, p_as_known timestamptz,
-                           p_rules jsonb DEFAULT '{}', p_steps text[] DEFAULT NULL)
+                           p_rules jsonb DEFAULT '{}', p_steps text[] DEFAULT NULL,
+                           p_documents bigint[] DEFAULT NULL)
 RETURNS TABLE (component bigint, transaction_id uuid, anchor bigint, document_id uuid, number text,
                entity text, anchors bigint, state text, ended_at timestamptz, ordinal bigint,
                step text, title text, system text, waits_for text, after_step text, rule text,
@@ -256,7 +290,7 @@ ev AS MATERIALIZED (  -- narrow, for it is read again and again
     SELECT e.component, e.document, e.kind, e.type, e.occurred_at, e.rank, e.amount_minor, e.currency, e.entity, e.via_kind,
            CASE WHEN e.type IN (SELECT type FROM mark_type WHERE side = 'failed_by') THEN e.body ->> 'message' END AS message
     FROM configuration,
-         tieout.flow_events(configuration.flow, configuration.types, p_as_of, configuration.seq) e),
+         tieout.flow_events(configuration.flow, configuration.types, p_as_of, configuration.seq, p_documents) e),
 anchor AS MATERIALIZED (
     SELECT e.component, e.document,
            (array_agg(e.entity ORDER BY e.rank DESC) FILTER (WHERE e.entity IS NOT NULL))[1] AS entity,
@@ -302,12 +336,12 @@ case_step AS MATERIALIZED (
 failed AS MATERIALIZED (
     SELECT DISTINCT ON (m.anchor, m.ordinal) m.anchor, m.ordinal, e.occurred_at AS at, e.type, e.message
     FROM mark m JOIN ev e ON e.document = m.document AND e.rank = m.failed_rank
-    ORDER BY m.anchor, m.ordinal, e.occurred_at DESC),
+    ORDER BY m.anchor, m.ordinal, e.occurred_at DESC, e.type, e.message),
 undone AS MATERIALIZED (  -- when and with what a step that was taken back was done, and when that was
     SELECT DISTINCT ON (m.anchor, m.ordinal) m.anchor, m.ordinal, m.amount_minor, m.currency,
            max(e.occurred_at) OVER (PARTITION BY m.anchor, m.ordinal) AS at
     FROM mark m JOIN ev e ON e.document = m.document AND e.rank = m.undone_rank
-    ORDER BY m.anchor, m.ordinal, m.done_at DESC),
+    ORDER BY m.anchor, m.ordinal, m.done_at DESC, m.amount_minor DESC NULLS LAST, m.currency),
 calendar AS MATERIALIZED (
     SELECT entity, calendar, calendar ->> 'timezone' AS timezone,
            (calendar ->> 'closes')::interval + interval '1 microsecond' AS closes
@@ -330,10 +364,10 @@ head AS MATERIALIZED (  -- what is said of the case, once
            a.anchors > 1 AND NOT (flow ->> 'anchors_many')::boolean AS unevaluable
     FROM anchor a CROSS JOIN configuration
     JOIN (SELECT m.component, min(m.content_id::text)::uuid AS transaction_id
-          FROM configuration, tieout.membership(configuration.seq) m
+          FROM configuration, tieout.membership(configuration.seq, p_documents) m
           WHERE m.component IN (SELECT component FROM anchor) GROUP BY m.component) h ON h.component = a.component
-    JOIN tieout.document d ON d.id = a.document
-    LEFT JOIN tieout.reference n ON n.document = a.document AND n.role = 0
+    JOIN tieout.documents_of(p_documents) d ON d.id = a.document
+    LEFT JOIN tieout.names_of(p_documents) n ON n.document = a.document AND n.role = 0
     LEFT JOIN ended x ON x.document = a.document
     LEFT JOIN case_step f ON f.anchor = a.document AND f.ordinal = (SELECT max(ordinal) FROM definition) AND f.done)
 SELECT t.component, t.transaction_id, t.document, t.content_id, t.number, t.entity, t.anchors, t.state, t.ended_at,
@@ -388,7 +422,7 @@ END;
 -- The events that do something to steps of a flow: `side` says what (done_by, undone_by, failed_by,
 -- skip_when). One that does several things is there as often.
 CREATE FUNCTION read.step_events(p_flow text, p_as_of timestamptz, p_as_known timestamptz,
-                                 p_steps text[] DEFAULT NULL)
+                                 p_steps text[] DEFAULT NULL, p_documents bigint[] DEFAULT NULL)
 RETURNS TABLE (step text, side text, component bigint, document bigint, kind text, type text,
                occurred_at timestamptz, rank bigint, amount_minor bigint, currency text, entity text,
                event_id uuid, body jsonb, via bigint, via_number text)
@@ -407,7 +441,7 @@ BEGIN ATOMIC
     SELECT t.step, t.side, e.component, e.document, e.kind, e.type, e.occurred_at, e.rank,
            e.amount_minor, e.currency, e.entity, e.event_id, e.body, e.via, e.via_number
     FROM once CROSS JOIN types
-    CROSS JOIN LATERAL tieout.flow_events(once.flow, types.types, p_as_of, once.seq) e
+    CROSS JOIN LATERAL tieout.flow_events(once.flow, types.types, p_as_of, once.seq, p_documents) e
     JOIN step_type t ON t.type = e.type AND (e.via IS NULL OR t.via ? e.via_kind);
 END;
 
@@ -431,6 +465,6 @@ END $$;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA read FROM PUBLIC;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA tieout FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tieout.ensure_partition(date) TO tieout_app;
-GRANT EXECUTE ON FUNCTION tieout.membership(bigint), tieout.refresh_statistics() TO tieout_app;
+GRANT EXECUTE ON FUNCTION tieout.membership(bigint, bigint[]), tieout.refresh_statistics() TO tieout_app;
 GRANT USAGE ON SCHEMA read TO tieout_reader, tieout_app;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA read TO tieout_reader, tieout_app;

@@ -13,7 +13,8 @@ BEGIN ATOMIC
 END;
 
 -- The facts that explain a difference, or that state the tax: they make no step, and no claim either.
-CREATE FUNCTION read.comparison_events(p_flow text, p_as_of timestamptz, p_as_known timestamptz)
+CREATE FUNCTION read.comparison_events(p_flow text, p_as_of timestamptz, p_as_known timestamptz,
+                                       p_documents bigint[] DEFAULT NULL)
 RETURNS TABLE (component bigint, document bigint, type text, amount_minor bigint, currency text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 ROWS 100000 SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- whole tables, whatever statistics say
@@ -23,30 +24,30 @@ BEGIN ATOMIC
                        jsonb_array_elements_text(c.components || c.tax) t) AS types,
                read.seq_at(p_as_known) AS seq)
     SELECT e.component, e.document, e.type, e.amount_minor, e.currency
-    FROM once, tieout.known_events(once.types, p_as_of, once.seq) e;
+    FROM once, tieout.known_events(once.types, p_as_of, once.seq, p_documents) e;
 END;
 
 -- The documents known at K, each with its own number and the transaction that it belongs to.
-CREATE FUNCTION read.documents(p_as_known timestamptz)
+CREATE FUNCTION read.documents(p_as_known timestamptz, p_documents bigint[] DEFAULT NULL)
 RETURNS TABLE (document bigint, document_id uuid, component bigint, kind text, scope text, number text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 ROWS 100000 SET enable_nestloop = off SET jit = off SET work_mem = '64MB'  -- whole tables, whatever statistics say
 BEGIN ATOMIC
     WITH once AS MATERIALIZED (SELECT read.seq_at(p_as_known) AS seq)
     SELECT m.document, m.content_id, m.component, m.kind, r.scope, r.value
-    FROM once CROSS JOIN tieout.membership(once.seq) m
-    JOIN tieout.reference r ON r.document = m.document AND r.role = 0
+    FROM once CROSS JOIN tieout.membership(once.seq, p_documents) m
+    JOIN tieout.names_of(p_documents) r ON r.document = m.document AND r.role = 0
     JOIN tieout.batch b ON b.id = r.batch AND b.seq <= once.seq;
 END;
 
 -- Other names of documents, known at K: role 1 identity, 2 group, 3 context.
-CREATE FUNCTION read.names(p_as_known timestamptz)
+CREATE FUNCTION read.names(p_as_known timestamptz, p_documents bigint[] DEFAULT NULL)
 RETURNS TABLE (document bigint, role smallint, kind text, scope text, value text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH once AS MATERIALIZED (SELECT read.seq_at(p_as_known) AS seq)
     SELECT r.document, r.role, r.kind, r.scope, r.value
-    FROM once, tieout.reference r JOIN tieout.batch b ON b.id = r.batch
+    FROM once, tieout.names_of(p_documents) r JOIN tieout.batch b ON b.id = r.batch
     WHERE r.role > 0 AND b.seq <= once.seq;
 END;
 

@@ -6,7 +6,7 @@ from pydantic import Field
 from collector.model.money import from_minor
 from collector.settings.mapping import Definition
 from collector.settings.parameters import StepIfAny
-from control_checks.contract import Check, Item, Telling, source_and_query
+from control_checks.contract import Check, Item, Telling, texts
 
 
 class Parameters(Definition):
@@ -60,7 +60,7 @@ def _bare(item: Item) -> Item:
     return msgspec.structs.replace(item, entity=None, amount_minor=None)
 
 
-_source, _query = source_and_query(__file__)
+_source, _query, _plain = texts(__file__)
 CHECK = Check(
     name="amount_differs",
     title="Every amount is the same at each step",
@@ -112,5 +112,6 @@ CHECK = Check(
     parameters=Parameters,
     query=_query,
     source=_source,
+    plain=_plain,
     sentence=sentence,
 )

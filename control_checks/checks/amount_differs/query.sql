@@ -1,16 +1,16 @@
--- $1 flow, $2 T, $3 K, $4 parameters
+-- $1 flow, $2 T, $3 K, $4 parameters, $5 documents (NULL: all)
 WITH p AS MATERIALIZED (SELECT $4::jsonb AS p),
 pair AS MATERIALIZED (SELECT * FROM read.comparisons($1, $3)),
 s AS MATERIALIZED (
-    SELECT * FROM read.steps($1, $2, $3, p_steps => ARRAY(SELECT right_step FROM pair))),
+    SELECT * FROM read.steps($1, $2, $3, p_steps => ARRAY(SELECT right_step FROM pair), p_documents => $5)),
 doc AS MATERIALIZED (  -- what stands done, document by document
     SELECT l.*, (l.body -> 'attributes' ->> 'lines')::int AS lines, d.document_id, d.number, d.scope,
            concat_ws('/', coalesce(l.via_number, d.number), l.body -> 'accounting' ->> 'fiscal_year') AS name
     FROM (SELECT DISTINCT ON (e.step, e.document) e.*
-          FROM read.step_events($1, $2, $3, ARRAY(SELECT left_step FROM pair UNION SELECT right_step FROM pair)) e
+          FROM read.step_events($1, $2, $3, ARRAY(SELECT left_step FROM pair UNION SELECT right_step FROM pair), $5) e
           WHERE e.side IN ('done_by', 'undone_by')
           ORDER BY e.step, e.document, e.rank DESC) l
-    JOIN read.documents($3) d ON d.document = l.document WHERE l.side = 'done_by'),
+    JOIN read.documents($3, $5) d ON d.document = l.document WHERE l.side = 'done_by'),
 member AS (  -- which documents a comparison holds against each other, and under which item
     SELECT c.ordinal, d.component AS item, d.step = c.right_step AS is_right, d.*
     FROM pair c JOIN doc d ON d.step IN (c.left_step, c.right_step) WHERE c.grain = 'case'
@@ -19,7 +19,7 @@ member AS (  -- which documents a comparison holds against each other, and under
     UNION ALL
     SELECT DISTINCT c.ordinal, r.document, false, l.*
     FROM pair c JOIN doc r ON r.step = c.right_step AND r.via IS NULL
-    JOIN read.names($3) n ON (n.kind, n.scope, n.value) = (r.kind, r.scope, r.number) AND n.role = 2
+    JOIN read.names($3, $5) n ON (n.kind, n.scope, n.value) = (r.kind, r.scope, r.number) AND n.role = 2
     JOIN doc l ON l.step = c.left_step AND l.document = n.document
     WHERE c.grain = 'group'),
 total AS (
@@ -38,7 +38,7 @@ documented AS (
     SELECT c.ordinal, e.component, e.currency,
            sum(e.amount_minor) FILTER (WHERE c.components ? e.type)::bigint AS minor,
            sum(e.amount_minor) FILTER (WHERE c.tax ? e.type)::bigint AS tax
-    FROM pair c JOIN read.comparison_events($1, $2, $3) e ON c.components ? e.type OR c.tax ? e.type
+    FROM pair c JOIN read.comparison_events($1, $2, $3, $5) e ON c.components ? e.type OR c.tax ? e.type
     GROUP BY c.ordinal, e.component, e.currency),
 judged AS (
     SELECT c.*, l.minor AS left_minor, l.currency, l.minor + coalesce(k.minor, 0) AS expected_minor, k.minor AS components_minor,

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from collector.settings.mapping import Definition, EventType, Kind
 from collector.settings.parameters import NeededStep
-from control_checks.contract import Check, Item, Telling, source_and_query
+from control_checks.contract import Check, Item, Telling, texts
 
 SubTest = Literal["before", "after", "self"]
 
@@ -66,7 +66,7 @@ def sentence(item: Item, telling: Telling) -> str:
             return f"{opening} without a final approval{last}."
 
 
-_source, _query = source_and_query(__file__)
+_source, _query, _plain = texts(__file__)
 CHECK = Check(
     name="approval_missing",
     title="Nothing is committed without an effective final approval",
@@ -105,6 +105,7 @@ CHECK = Check(
     parameters=Parameters,
     query=_query,
     source=_source,
+    plain=_plain,
     sentence=sentence,
     not_tested=lambda p: [t for t in ("before", "after", "self") if t not in p.sub_tests],
 )

@@ -1,8 +1,8 @@
--- $1 flow, $2 T, $3 K, $4 parameters
+-- $1 flow, $2 T, $3 K, $4 parameters, $5 documents (NULL: all)
 WITH p AS (SELECT $4::jsonb AS p),
 s AS MATERIALIZED (
-    SELECT s.* FROM p, read.steps($1, $2, $3, p_steps => ARRAY[p.p ->> 'commitment', p.p ->> 'approved']) s),
-ev AS MATERIALIZED (SELECT * FROM read.flow_events($1, $2, $3)),
+    SELECT s.* FROM p, read.steps($1, $2, $3, p_steps => ARRAY[p.p ->> 'commitment', p.p ->> 'approved'], p_documents => $5) s),
+ev AS MATERIALIZED (SELECT * FROM read.flow_events($1, $2, $3, $5)),
 side AS MATERIALIZED (SELECT t.side, t.type FROM p CROSS JOIN read.step_type($1, $3) t WHERE t.step = p.p ->> 'approved'),
 committed AS MATERIALIZED (
     SELECT s.* FROM s, p WHERE s.step = p.p ->> 'commitment' AND s.done_at IS NOT NULL),

@@ -6,7 +6,7 @@ from collector.model.money import from_minor
 from collector.settings.definitions import Duration
 from collector.settings.mapping import Definition, EventType
 from collector.settings.parameters import NeededStep, StepIfAny
-from control_checks.contract import Check, Item, Telling, source_and_query
+from control_checks.contract import Check, Item, Telling, texts
 
 
 class Parameters(Definition):
@@ -58,7 +58,7 @@ def sentence(item: Item, telling: Telling) -> str:
             return f"{unpaid}; it was never included in a payment run."
 
 
-_source, _query = source_and_query(__file__)
+_source, _query, _plain = texts(__file__)
 CHECK = Check(
     name="approved_not_paid",
     title="Every finally approved claim is paid in time",
@@ -109,5 +109,6 @@ CHECK = Check(
     parameters=Parameters,
     query=_query,
     source=_source,
+    plain=_plain,
     sentence=sentence,
 )

@@ -1,14 +1,14 @@
--- $1 flow, $2 T, $3 K, $4 parameters
+-- $1 flow, $2 T, $3 K, $4 parameters, $5 documents (NULL: all)
 WITH p AS (SELECT $4::jsonb AS p),
 s AS MATERIALIZED (
     SELECT s.* FROM p, read.steps($1, $2, $3, jsonb_build_object(p.p ->> 'paid',
         jsonb_build_object('after', p.p ->> 'approved', 'due', p.p ->> 'due')),
-        ARRAY[p.p ->> 'approved', p.p ->> 'posted', p.p ->> 'paid']) s),
+        ARRAY[p.p ->> 'approved', p.p ->> 'posted', p.p ->> 'paid'], $5) s),
 ev AS MATERIALIZED (  -- what undid payments or made them needless, and what it undid
     SELECT e.component, e.document, e.rank, e.type, abs(e.amount_minor) AS amount_minor, e.currency, e.side,
            e.document IN (SELECT anchor FROM s) AS is_anchor,
            max(e.rank) FILTER (WHERE e.side = 'done_by') OVER (PARTITION BY e.document) AS done_rank
-    FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'paid']) e WHERE e.side <> 'failed_by'),
+    FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'paid'], $5) e WHERE e.side <> 'failed_by'),
 kept AS (  -- what remains of a payment that came back in part
     SELECT component, currency, sum(minor)::bigint AS minor FROM (
         SELECT component, currency, max(amount_minor) FILTER (WHERE rank = done_rank)
@@ -23,7 +23,7 @@ needless AS (
     GROUP BY a.anchor),
 documented AS (  -- what of the approved amount is not payable: an advance, a personal share, withholding
     SELECT e.component, e.currency, sum(e.amount_minor)::bigint AS minor
-    FROM p CROSS JOIN read.comparison_events($1, $2, $3) e
+    FROM p CROSS JOIN read.comparison_events($1, $2, $3, $5) e
     WHERE EXISTS (SELECT FROM read.comparisons($1, $3) c
                   WHERE c.left_step = p.p ->> 'approved' AND c.components ? e.type)
     GROUP BY e.component, e.currency),

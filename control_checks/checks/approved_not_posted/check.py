@@ -7,7 +7,7 @@ from pydantic import Field
 from collector.settings.definitions import Duration
 from collector.settings.mapping import Definition, EventType, Kind
 from collector.settings.parameters import NeededStep, StepIfAny
-from control_checks.contract import Check, Item, Telling, source_and_query
+from control_checks.contract import Check, Item, Telling, texts
 
 
 class Parameters(Definition):
@@ -58,7 +58,7 @@ def sentence(item: Item, telling: Telling) -> str:
             return f"{opening}; it was never sent."
 
 
-_source, _query = source_and_query(__file__)
+_source, _query, _plain = texts(__file__)
 CHECK = Check(
     name="approved_not_posted",
     title="Every finally approved claim is posted in time",
@@ -113,5 +113,6 @@ CHECK = Check(
     parameters=Parameters,
     query=_query,
     source=_source,
+    plain=_plain,
     sentence=sentence,
 )

@@ -1,9 +1,9 @@
--- $1 flow, $2 T, $3 K, $4 parameters
+-- $1 flow, $2 T, $3 K, $4 parameters, $5 documents (NULL: all)
 WITH p AS (SELECT $4::jsonb AS p),
 s AS MATERIALIZED (
     SELECT s.* FROM p, read.steps($1, $2, $3, jsonb_build_object(p.p ->> 'posted',
         jsonb_build_object('after', p.p ->> 'approved', 'due', p.p ->> 'due')),
-        ARRAY[p.p ->> 'approved', p.p ->> 'sent', p.p ->> 'posted']) s),
+        ARRAY[p.p ->> 'approved', p.p ->> 'sent', p.p ->> 'posted'], $5) s),
 item AS (
     SELECT a.document_id, a.number, a.entity, a.status AS approval_status, a.done_at AS approved_at,
            a.claimed_minor, a.claimed_currency, posted.skipped, posted.done_at AS posted_at,

@@ -5,7 +5,7 @@ from pydantic import Field
 from collector.model.money import from_minor
 from collector.settings.mapping import Definition, Kind
 from collector.settings.parameters import NeededStep, StepIfAny
-from control_checks.contract import Check, Item, Telling, source_and_query
+from control_checks.contract import Check, Item, Telling, texts
 
 
 class Parameters(Definition):
@@ -58,7 +58,7 @@ def _paid(paid_minor: int, approved_minor: int | None) -> str:
     return "paid more than once" if paid_minor > (approved_minor or 0) else "paid once"
 
 
-_source, _query = source_and_query(__file__)
+_source, _query, _plain = texts(__file__)
 CHECK = Check(
     name="duplicate_posting",
     title="Every source document is posted once",
@@ -105,5 +105,6 @@ CHECK = Check(
     parameters=Parameters,
     query=_query,
     source=_source,
+    plain=_plain,
     sentence=sentence,
 )

@@ -1,16 +1,16 @@
--- $1 flow, $2 T, $3 K, $4 parameters
+-- $1 flow, $2 T, $3 K, $4 parameters, $5 documents (NULL: all)
 WITH p AS MATERIALIZED (SELECT $4::jsonb AS p),
 source AS MATERIALIZED (  -- what was approved, and what is paid
     SELECT s.component, min(s.number) FILTER (WHERE s.step = p.p ->> 'approved') AS number,
            CASE WHEN count(DISTINCT s.anchor) = 1 THEN min(s.amount_minor) FILTER (WHERE s.step = p.p ->> 'approved') END AS approved_minor,
            coalesce(max(s.amount_minor) FILTER (WHERE s.step = p.p ->> 'paid' AND s.done_at IS NOT NULL), 0) AS paid_minor
-    FROM p, read.steps($1, $2, $3, p_steps => ARRAY[p.p ->> 'approved', p.p ->> 'paid']) s GROUP BY s.component),
+    FROM p, read.steps($1, $2, $3, p_steps => ARRAY[p.p ->> 'approved', p.p ->> 'paid'], p_documents => $5) s GROUP BY s.component),
 ev AS (
     SELECT e.*, e.body -> 'attributes' AS a,
            coalesce((e.body -> 'accounting' ->> 'fiscal_year') || '/' || lpad(e.body -> 'accounting' ->> 'period', 3, '0'),
                     to_char((e.body -> 'accounting' ->> 'posting_date')::date, 'YYYY/0MM'),
                     to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY/0MM')) AS period
-    FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'posted']) e
+    FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'posted'], $5) e
     WHERE e.via IS NULL AND e.side IN ('done_by', 'undone_by')
       AND (e.side = 'undone_by'
            OR p.p -> 'ledgers' ? coalesce(e.body -> 'accounting' ->> 'ledger', p.p -> 'ledgers' ->> 0))),
@@ -24,7 +24,7 @@ doc AS (  -- each document with the periods at whose ends it stood: reversed wit
            EXISTS (SELECT FROM jsonb_each(p.p -> 'interface') i
                    WHERE i.value ? coalesce(e.a ->> i.key, e.body ->> i.key)) AS by_interface
     FROM (SELECT DISTINCT ON (document) * FROM ev WHERE side = 'done_by' ORDER BY document, rank DESC) e
-    CROSS JOIN p JOIN read.documents($3) d ON d.document = e.document
+    CROSS JOIN p JOIN read.documents($3, $5) d ON d.document = e.document
     LEFT JOIN reversal r ON r.document = e.document AND r.rank > e.rank
     LEFT JOIN source s ON s.component = e.component),
 keyed AS (

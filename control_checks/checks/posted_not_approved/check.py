@@ -5,7 +5,7 @@ from pydantic import Field
 from collector.settings.definitions import Duration
 from collector.settings.mapping import Definition, Kind
 from collector.settings.parameters import NeededStep
-from control_checks.contract import Check, Item, Telling, source_and_query
+from control_checks.contract import Check, Item, Telling, texts
 
 
 class Parameters(Definition):
@@ -50,7 +50,7 @@ def sentence(item: Item, telling: Telling) -> str:
             return f"{opening} and names no source."
 
 
-_source, _query = source_and_query(__file__)
+_source, _query, _plain = texts(__file__)
 CHECK = Check(
     name="posted_not_approved",
     title="Every posted interface document has an approved source",
@@ -90,6 +90,7 @@ CHECK = Check(
     parameters=Parameters,
     query=_query,
     source=_source,
+    plain=_plain,
     sentence=sentence,
     waits_for_streams=True,
 )

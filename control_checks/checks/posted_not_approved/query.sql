@@ -1,13 +1,13 @@
--- $1 flow, $2 T, $3 K, $4 parameters
+-- $1 flow, $2 T, $3 K, $4 parameters, $5 documents (NULL: all)
 WITH p AS MATERIALIZED (
     SELECT $4::jsonb AS p, (SELECT f ->> 'anchor' FROM jsonb_array_elements(read.configuration($3) -> 'flows') f
                             WHERE f ->> 'flow' = $1) AS anchor_kind),
 source AS MATERIALIZED (
     SELECT s.component, bool_or(s.done_at IS NOT NULL) AS approved,
            bool_or(s.state = p.p ->> 'rejected') AS rejected, min(s.number) AS number
-    FROM p, read.steps($1, $2, $3, p_steps => ARRAY[p.p ->> 'approved']) s GROUP BY s.component),
+    FROM p, read.steps($1, $2, $3, p_steps => ARRAY[p.p ->> 'approved'], p_documents => $5) s GROUP BY s.component),
 ev AS MATERIALIZED (
-    SELECT e.* FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'posted']) e
+    SELECT e.* FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'posted'], $5) e
     WHERE e.side IN ('done_by', 'undone_by')),
 sourced AS (  -- a document that several transactions share needs every one of them approved
     SELECT e.document, bool_and(coalesce(s.approved, false)) AS approved, bool_or(s.rejected) AS rejected, min(s.number) AS number
@@ -32,7 +32,7 @@ item AS (
                 WHEN o.attributes ->> 'document_type' = ANY (ARRAY(SELECT jsonb_array_elements_text(p.p -> 'manual'))) THEN 'DECLARED_MANUAL_TYPE'
                 END AS exclusion,
            CASE WHEN s.approved IS NOT TRUE THEN read.due_in(c.calendar, o.occurred_at, p.p ->> 'grace') END AS due_at
-    FROM posted o CROSS JOIN p JOIN read.documents($3) d ON d.document = o.document
+    FROM posted o CROSS JOIN p JOIN read.documents($3, $5) d ON d.document = o.document
     LEFT JOIN sourced s ON s.document = o.document
     LEFT JOIN read.calendars($3) c ON c.entity = o.entity)
 SELECT document_id AS subject, number, entity, amount_minor, currency,

@@ -9,7 +9,7 @@ from collector.model.words import counted
 from collector.settings.definitions import Duration
 from collector.settings.mapping import Definition, EventType, Kind
 from collector.settings.parameters import NeededStep, NeededSteps
-from control_checks.contract import Check, Item, Telling, source_and_query
+from control_checks.contract import Check, Item, Telling, texts
 
 
 class Parameters(Definition):
@@ -77,7 +77,7 @@ def _used(d: Any) -> str:  # noqa: ANN401 -- details
     return f" {', '.join([counted(d['used'], 'transaction'), *amounts])}, {have} used it since."
 
 
-_source, _query = source_and_query(__file__)
+_source, _query, _plain = texts(__file__)
 CHECK = Check(
     name="stale_dimension",
     title="Every consumer of master data has what its owner has",
@@ -116,5 +116,6 @@ CHECK = Check(
     parameters=Parameters,
     query=_query,
     source=_source,
+    plain=_plain,
     sentence=sentence,
 )

@@ -1,4 +1,4 @@
--- $1 flow, $2 T, $3 K, $4 parameters
+-- $1 flow, $2 T, $3 K, $4 parameters, $5 documents (NULL: all)
 WITH p AS MATERIALIZED (SELECT $4::jsonb AS p),
 step AS MATERIALIZED (
     SELECT s.value ->> 'name' AS step, s.value ->> 'system' AS system
@@ -9,8 +9,8 @@ value AS MATERIALIZED (  -- every value that somebody gave a code: known at K, t
            coalesce(e.body -> 'attributes', '{}') || jsonb_strip_nulls(jsonb_build_object('status', e.body -> 'status')) AS a,
            greatest(e.occurred_at, coalesce((e.body -> 'attributes' ->> 'valid_from')::timestamptz, e.occurred_at)) AS from_at,
            coalesce((e.body -> 'attributes' ->> 'valid_from')::timestamptz, e.occurred_at) AS valid_from
-    FROM read.step_events($1, $2, $3) e
-    JOIN read.documents($3) d ON d.document = e.document WHERE e.side = 'done_by'),
+    FROM read.step_events($1, $2, $3, p_documents => $5) e
+    JOIN read.documents($3, $5) d ON d.document = e.document WHERE e.side = 'done_by'),
 owner AS (  -- the owner's value effective at T; none where all lie in the future
     SELECT DISTINCT ON (v.code) v.*, v.valid_from > $2 AS future, coalesce(lower(v.a ->> 'status') = ANY (closed.words), false) AS closed,
            min(v.occurred_at) OVER (PARTITION BY v.code) AS first_at

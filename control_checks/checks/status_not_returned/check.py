@@ -5,7 +5,7 @@ from pydantic import Field
 from collector.settings.definitions import Duration
 from collector.settings.mapping import Definition, Kind
 from collector.settings.parameters import NeededStep
-from control_checks.contract import Check, Item, Telling, source_and_query
+from control_checks.contract import Check, Item, Telling, texts
 
 
 class Parameters(Definition):
@@ -44,7 +44,7 @@ def sentence(item: Item, telling: Telling) -> str:
             return f"{opening}, which does not show it."
 
 
-_source, _query = source_and_query(__file__)
+_source, _query, _plain = texts(__file__)
 CHECK = Check(
     name="status_not_returned",
     title="Every posting and payment is reported back to its source in time",
@@ -61,7 +61,10 @@ CHECK = Check(
         "STATUS_DIFFERS": "the source shows another status",
     },
     excluded={},
-    unevaluable={"NO_DUE_TIME": "its entity has no calendar"},
+    unevaluable={
+        "NO_DUE_TIME": "its entity has no calendar",
+        "NOT_NAMED": "a group document that none is known to name: who is to see it is not known",
+    },
     traps=(
         "The source still shows what it had cached",
         "A partial payment",
@@ -73,5 +76,6 @@ CHECK = Check(
     parameters=Parameters,
     query=_query,
     source=_source,
+    plain=_plain,
     sentence=sentence,
 )

@@ -1,15 +1,20 @@
--- $1 flow, $2 T, $3 K, $4 parameters
-WITH p AS MATERIALIZED (SELECT $4::jsonb AS p),
+-- $1 flow, $2 T, $3 K, $4 parameters, $5 documents (NULL: all)
+WITH p AS MATERIALIZED (
+    SELECT $4::jsonb AS p, (SELECT s -> 'via' FROM jsonb_array_elements(read.configuration($3) -> 'flows') f,
+                                   jsonb_array_elements(f -> 'steps') s
+                            WHERE f ->> 'flow' = $1 AND s ->> 'name' = $4::jsonb ->> 'of') AS via),
 ev AS MATERIALIZED (
-    SELECT e.* FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'of', p.p ->> 'returned']) e
+    SELECT e.* FROM p CROSS JOIN LATERAL read.step_events($1, $2, $3, ARRAY[p.p ->> 'of', p.p ->> 'returned'], $5) e
     WHERE e.side IN ('done_by', 'undone_by')),
 executed AS (
     SELECT l.*, d.document_id, d.number, coalesce(l.via_number, d.number) AS own,
+           coalesce(l.via IS NULL AND d.alone AND l.via_kinds ? l.kind, false) AS unnamed,
            ARRAY[ltrim(lower(d.number), '0'), ltrim(lower(l.via_number), '0')] AS folded,
            coalesce(l.body -> 'accounting' ->> 'fiscal_year', l.body -> 'attributes' ->> 'fiscal_year') AS year
-    FROM (SELECT DISTINCT ON (e.document) e.* FROM ev e, p WHERE e.step = p.p ->> 'of'
+    FROM (SELECT DISTINCT ON (e.document) e.*, p.via AS via_kinds FROM ev e, p WHERE e.step = p.p ->> 'of'
           ORDER BY e.document, e.rank DESC) l
-    JOIN read.documents($3) d ON d.document = l.document
+    JOIN (SELECT d.*, count(*) OVER (PARTITION BY d.component) = 1 AS alone FROM read.documents($3, $5) d) d
+      ON d.document = l.document
     WHERE l.side = 'done_by'  -- what a group document did is reported back by each that names it
       AND NOT EXISTS (SELECT FROM ev e, p WHERE e.via = l.document AND e.step = p.p ->> 'of')),
 shown AS (
@@ -39,10 +44,12 @@ SELECT document_id AS subject, number, entity, amount_minor, currency,
        CASE WHEN returned THEN 'ok'
             WHEN due_at IS NULL THEN 'unevaluable'
             WHEN $2 <= due_at THEN 'pending'
+            WHEN unnamed THEN 'unevaluable'
             ELSE 'breach' END AS finding,
        CASE WHEN returned THEN ''
             WHEN due_at IS NULL THEN 'NO_DUE_TIME'
             WHEN $2 <= due_at THEN ''
+            WHEN unnamed THEN 'NOT_NAMED'
             WHEN same IS NULL THEN 'NOT_RETURNED'
             WHEN NOT same THEN 'NUMBER_DIFFERS'
             ELSE 'STATUS_DIFFERS' END AS reason,

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from collector.settings.mapping import Definition, EventType, Kind
 from collector.settings.parameters import StepsIfAny
-from control_checks.contract import Check, Item, Telling, source_and_query
+from control_checks.contract import Check, Item, Telling, texts
 
 
 class Parameters(Definition):
@@ -42,7 +42,7 @@ def sentence(item: Item, telling: Telling) -> str:
     return f"{subject} has waited for {'the ' if d['waits_for'] else ''}{who} {waited}."
 
 
-_source, _query = source_and_query(__file__)
+_source, _query, _plain = texts(__file__)
 CHECK = Check(
     name="stuck_transaction",
     title="No claim waits longer at a step than its limit",
@@ -89,5 +89,6 @@ CHECK = Check(
     parameters=Parameters,
     query=_query,
     source=_source,
+    plain=_plain,
     sentence=sentence,
 )

@@ -1,7 +1,7 @@
--- $1 flow, $2 T, $3 K, $4 parameters
+-- $1 flow, $2 T, $3 K, $4 parameters, $5 documents (NULL: all)
 WITH p AS (SELECT $4::jsonb AS p),
-s AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3)),
-ev AS MATERIALIZED (SELECT * FROM read.flow_events($1, $2, $3)),
+s AS MATERIALIZED (SELECT * FROM read.steps($1, $2, $3, p_documents => $5)),
+ev AS MATERIALIZED (SELECT * FROM read.flow_events($1, $2, $3, $5)),
 hold AS (  -- a hold counts with a reason and an expiry only
     SELECT DISTINCT ON (e.document) e.document AS anchor, e.body ->> 'reason_code' AS why,
            (e.body -> 'attributes' ->> 'hold_until')::timestamptz AS until
@@ -24,7 +24,7 @@ tries AS (
                  count(*) OVER (PARTITION BY e.anchor, e.ordinal, e.side ORDER BY e.occurred_at
                      RANGE BETWEEN interval '24 hours' PRECEDING AND CURRENT ROW) AS burst
           FROM (SELECT DISTINCT w.anchor, w.ordinal, e.side, e.event_id, e.occurred_at
-                FROM waiting w JOIN read.step_events($1, $2, $3) e
+                FROM waiting w JOIN read.step_events($1, $2, $3, p_documents => $5) e
                   ON e.component = w.component AND e.step = w.step AND e.side IN ('failed_by', 'undone_by')
                 WHERE w.open) e) x
     GROUP BY anchor, ordinal)

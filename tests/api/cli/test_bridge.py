@@ -6,7 +6,7 @@ import io
 import re
 import subprocess
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,20 @@ def test_the_terminal_shows_each_hop_with_its_cells(desk: Desk) -> None:
     assert "exceptions: late_payments 1 EUR 1,250.00" in text
     assert "in transit 1 EUR 1,250.00" in text
     assert (period.code, "such as 2026-10" in period.err) == (2, True)
+
+
+@pytest.mark.usefixtures("database")
+def test_without_a_status_time_it_goes_no_further_back_than_the_lag_that_is_allowed(
+    desk: Desk,
+) -> None:
+    started = datetime.now(UTC)  # noqa: TID251 -- the command takes the real time
+    with same_signals():
+        shown = desk.shown("bridge --period 2026-01", "bridge", 3)
+        now = desk.shown("bridge --period 2026-01 --as-of now", "bridge", 3)
+    as_of, then = (datetime.fromisoformat(found["as_of"]) for found in (shown, now))
+    assert timedelta(0) <= as_of + timedelta(days=1) - started < timedelta(minutes=1)
+    assert timedelta(0) <= then - started < timedelta(minutes=1)
+    assert {"bank/payments", "erp/invoices"} == {gap.split()[0] for gap in shown["gaps"]}
 
 
 @pytest.mark.usefixtures("database")

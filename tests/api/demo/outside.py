@@ -1,7 +1,7 @@
 """The truth once more, from the written files and the controls' wording alone.
 
 Nothing of the generator is used here: each report's story is put together from what the systems
-show, and judged by a plain reading of the nine controls.
+show, and judged by a plain reading of the controls.
 """
 
 import csv
@@ -75,6 +75,7 @@ class Case:
     refusals: list[str] = field(default_factory=list)
     shown: list[tuple[datetime, str, str]] = field(default_factory=list)
     instructed: list[str] = field(default_factory=list)
+    told: dict[str, list[tuple[Decimal, str]]] = field(default_factory=lambda: defaultdict(list))
     paid: dict[str, Paid] = field(default_factory=dict)
     instants: list[datetime] = field(default_factory=list)
 
@@ -158,6 +159,13 @@ def _read_expense(folder: Path, cases: _Cases) -> None:
         told = (at, record["documentNumber"], record["overallPostingStatusCode"])
         case.shown.append(told)
         case.instants.append(at)
+    for record in document(folder, "payments"):
+        case, money = cases[record["reportId"]], record["paymentAmount"]
+        assert money["currencyCode"] == case.currency
+        case.told[record["paymentNumber"]].append(
+            (Decimal(money["value"]), record["paymentStatusCode"])
+        )
+        case.instants.append(datetime.fromisoformat(record["confirmedAt"]))
     for log in json.loads((folder / "middleware/logs.json").read_text("utf-8")):
         if log["report_id"]:
             ended = datetime.fromisoformat(log["ended_at"])
@@ -166,7 +174,7 @@ def _read_expense(folder: Path, cases: _Cases) -> None:
 
 def document(folder: Path, name: str) -> list[dict[str, Any]]:
     """The records of one of the platform's other files."""
-    path = {"confirmations": "confirmations.json", "items": "cost-centres.json"}[name]
+    path = {"items": "cost-centres.json"}.get(name, f"{name}.json")
     whole = json.loads((folder / "expense" / path).read_text("utf-8"))
     assert whole["count"] == len(whole[name])
     found: list[dict[str, Any]] = whole[name]
@@ -341,6 +349,7 @@ class Rules:
         said = {control: {case.report_id: verdict} for control, verdict in claim.items() if verdict}
         said["duplicate_posting"] = self.duplicate_posting(case)
         said["status_not_returned"] = self.status_not_returned(case)
+        said["payment_not_returned"] = self.payment_not_returned(case)
         said["posted_not_approved"] = self.posted_not_approved(case)
         return said
 
@@ -445,12 +454,22 @@ class Rules:
             ]
             if "success" in own:
                 said[p.number] = "OK"
-            elif self.due(p.entity, p.at, 1) >= T:
+            elif self.due(p.entity, p.at, self.days["confirmed"]) >= T:
                 said[p.number] = "PENDING"
             elif own:
                 said[p.number] = "STATUS_DIFFERS"
             else:
                 said[p.number] = "NUMBER_DIFFERS" if others else "NOT_RETURNED"
+        return said
+
+    def payment_not_returned(self, case: Case) -> dict[str, str]:
+        said = {}
+        for number, p in case.paid.items():
+            if p.returned_reason:
+                continue
+            due = self.due(case.entity, p.settled_at, self.days["returned"])
+            otherwise = "PENDING" if due >= T else "NOT_RETURNED"
+            said[number] = "OK" if case.told[number] == [(p.amount, "paid")] else otherwise
         return said
 
     def posted_not_approved(self, case: Case) -> dict[str, str]:

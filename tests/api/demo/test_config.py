@@ -83,6 +83,7 @@ def events(folder: Path, settings: Settings) -> list[Event]:
         "erp/interface": list(rows(folder / "erp/interface.csv", ";")),
         "erp/cost_centres": list(rows(folder / "erp/csks.csv", ";")),
         "expense/confirmations": document(folder, "confirmations"),
+        "expense/payments": document(folder, "payments"),
         "expense/cost_centres": document(folder, "items"),
         "middleware/messages": list(messages(folder)),
         **{f"bank/{name}": list(entries(folder, name)) for name in ("de10", "jp10", "kw10")},
@@ -133,8 +134,8 @@ def test_every_control_of_the_truth_is_configured_for_its_flow(
     folder: Path, settings: Settings, truth: Truth
 ) -> None:
     claims, centres = flows(folder, settings)
-    assert {control.check for control in settings.controls.values()} == set(truth.controls)
-    assert set(truth.controls) == set(CHECKS)
+    assert set(settings.controls) == set(truth.controls)
+    assert {control.check for control in settings.controls.values()} == set(CHECKS)
     for name, control in settings.controls.items():
         expected = centres.flow if name == "stale_dimension" else claims.flow
         assert control.flows == [expected]

@@ -89,6 +89,7 @@ def test_the_streams_hold_as_many_records_as_stated(folder: Path, truth: Truth) 
         "hr/workers": len(rows(folder / "hr/workers.csv", ",")),
         "expense/reports": len(changes(folder)),
         "expense/confirmations": len(document(folder, "confirmations")),
+        "expense/payments": len(document(folder, "payments")),
         "expense/cost_centres": len(document(folder, "items")),
         "erp/documents": len(rows(folder / "erp/bkpf.csv", ";")),
         "erp/interface": len(rows(folder / "erp/interface.csv", ";")),
@@ -106,6 +107,7 @@ def test_native_keys_are_unique_and_references_fit_their_fields(folder: Path) ->
     booked = [n for s in statements(folder) for n in s.iterfind("c:Ntry", CAMT)]
     for keys in (
         [record["id"] for record in changes(folder)],
+        [record["id"] for record in document(folder, "payments")],
         [(row["BUKRS"], row["GJAHR"], row["BELNR"]) for row in documents],
         [(row["DOCNUM"], row["COUNTR"]) for row in messages],
         [text(entry, "c:AcctSvcrRef") for entry in booked],
@@ -235,3 +237,12 @@ def test_a_return_carries_its_reason_and_the_references_of_the_payment(
     returned = [reason for reason in reasons if reason]
     n = truth.controls["approved_not_paid"].reasons["RETURNED"]
     assert returned == ["AC04"] * (n + truth.labels["returned_and_paid_again"])
+
+
+def test_the_platform_hears_of_a_return_as_it_heard_of_the_payment(
+    cases: Mapping[str, Case],
+) -> None:
+    told = [c.told[n] for c in cases.values() for n, p in c.paid.items() if p.returned_reason]
+    assert told
+    for paid, returned in told:
+        assert (paid[1], returned) == ("paid", (paid[0], "returned"))

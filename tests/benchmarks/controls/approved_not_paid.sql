@@ -1,13 +1,17 @@
--- $1 T
-WITH approved AS (
-    SELECT DISTINCT ON (d.component) d.component, d.content_id, e.occurred_at AS at, e.amount_minor, e.currency
-    FROM tieout.event e JOIN tieout.document d ON d.id = e.document
-    WHERE e.type = 'expense_report.final_approved' AND e.occurred_at <= $1
-    ORDER BY d.component, e.occurred_at DESC),
+-- $1 T. Approved more than 30 days ago, and paid less than what is payable: approved less the personal share.
+WITH stated AS (
+    SELECT e.document, max(e.occurred_at) FILTER (WHERE e.type = 'expense_report.final_approved') AS at,
+           max(e.occurred_at) FILTER (WHERE e.type NOT IN ('expense_report.final_approved', 'expense_report.reimbursable_reduced')) AS undone_at,
+           (array_agg(e.amount_minor ORDER BY e.occurred_at DESC) FILTER (WHERE e.type = 'expense_report.final_approved'))[1] AS approved,
+           coalesce(sum(e.amount_minor) FILTER (WHERE e.type = 'expense_report.reimbursable_reduced'), 0) AS less
+    FROM tieout.event e
+    WHERE e.type IN ('expense_report.final_approved', 'expense_report.sent_back', 'expense_report.rejected', 'expense_report.withdrawn',
+                     'expense_report.resubmitted', 'expense_report.reimbursable_reduced') AND e.occurred_at <= $1
+    GROUP BY e.document),
 paid AS (
-    SELECT d.component, e.currency, sum(e.amount_minor) AS minor
-    FROM tieout.event e JOIN tieout.document d ON d.id = e.document
-    WHERE e.type = 'payment.settled' AND e.occurred_at <= $1 GROUP BY d.component, e.currency)
-SELECT a.content_id AS subject
-FROM approved a LEFT JOIN paid p ON p.component = a.component AND p.currency = a.currency
-WHERE coalesce(p.minor, 0) < a.amount_minor AND $1 > a.at + interval '30 days'
+    SELECT d.component, sum(e.amount_minor) AS minor FROM tieout.event e JOIN tieout.document d ON d.id = e.document
+    WHERE e.type = 'payment.settled' AND e.occurred_at <= $1 GROUP BY d.component)
+SELECT d.content_id AS subject
+FROM stated a JOIN tieout.document d ON d.id = a.document LEFT JOIN paid p ON p.component = d.component
+WHERE a.at > coalesce(a.undone_at, '-infinity') AND $1 > a.at + interval '30 days'
+  AND coalesce(p.minor, 0) < a.approved + a.less

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from collector.clock import now
@@ -221,6 +221,16 @@ worlds = itertools.count()
 
 
 @given(facts=_facts(), hour=st.integers(0, 260))
+@example(  # two documents were paid by one run at one instant, and that came back
+    facts=[
+        Fact(0, 4, "booked", 33, 0, None, "EUR"),
+        Fact(0, 4, "returned", 96, 1, None, "EUR"),
+        Fact(0, 0, "approved", 3, 0, 61, "JPY"),
+        Fact(0, 2, "posted", 8, None, -111, "EUR", (4,)),
+        Fact(0, 3, "posted", 8, None, 253, "JPY", (4,)),
+    ],
+    hour=200,
+)
 @settings(
     max_examples=80,
     deadline=None,

@@ -1,0 +1,140 @@
+"""What a check settles at first sight is what its query says is in order, and the rest is the same: over random worlds."""
+
+from collections import Counter
+from copy import deepcopy
+from random import Random  # noqa: TID251 -- seeded below
+from typing import Any
+
+import pytest
+
+from collector.store import runs
+from collector.store.runs import population
+from control_checks import cases
+from control_checks.cases import Case, instant
+from control_checks.registry import CHECKS
+from tests.control_checks.test_cases import prepared
+from tests.support.postgres import Database
+
+CLAIMS = 14
+SEEDS = range(20)
+FIRST_SIGHT = {name: check for name, check in CHECKS.items() if check.plain}
+FLOW = "expense-to-reimbursement"
+PARAMETERS: dict[str, list[dict[str, Any]]] = {
+    "approved_not_posted": [{}, {"go_live": instant("2026-01-12 00:00")}],
+    "approval_missing": [
+        {},
+        {"commitment": "paid", "automatic": ["expense_report.auto_approved"]},
+        {"sub_tests": ["before", "self"], "submitted": ["expense_report.submitted"]},
+    ],
+    "posted_not_approved": [{}, {"interface": {"actor": ["IF"]}, "manual": ["SA"]}],
+    "status_not_returned": [{}, {"of": "paid", "statuses": ["paid", "posted"]}],
+    "stuck_transaction": [{}, {"owned": []}],
+}
+
+
+def world(random: Random) -> str:
+    """Tell claims that are in order, for the most part, each with something odd about it now and then."""
+    lines = [line for n in range(CLAIMS) for line in _claim(random, n)]
+    return "\n".join(sorted(lines))
+
+
+def _claim(random: Random, n: int) -> list[str]:
+    claim, journal, payment = f"expense_report C{n}", f"journal J{n}", f"payment P{n}"
+    amount = random.choice(["EUR 10.00", "EUR 25.50", "USD 10.00"])
+    story = [
+        f"{claim}   submitted   {amount}   actor=E{n}",
+        f"{claim}   final_approved   {amount}   actor=BOSS",
+        f"{journal}   posted   {amount}   for=C{n}   actor=IF   fiscal_year=2026",
+        f"{payment}   settled   {amount}   for=C{n}   fiscal_year=2026",
+        f"{claim}   status_returned   document_number=J{n}   fiscal_year=2026   status=posted",
+    ]
+    other = random.choice([amount, amount, "EUR 9.00", "EUR 0.00"])
+    odd = [
+        [f"{claim}   sent_back", f"{claim}   resubmitted   {other}", f"{claim}   final_approved   {other}"],
+        [f"{claim}   rejected"],
+        [f"{claim}   held   reason_code=X   hold_until=2026-02-01T00:00Z"],
+        [f"{claim}   changed   {other}"],
+        [f"{claim}   company_paid"],
+        [f"{claim}   auto_approved   {other}   policy=P   policy_version=1"],
+        [f"{claim}   reimbursable_reduced   EUR -1.00"],
+        [f"{claim}   final_approved   {other}   actor=E{n}"],
+        [f"{claim}   status_returned   document_number=J{n}   fiscal_year=2026   status=paid"],
+        [f"{journal}   reversed   {amount}   fiscal_year=2026"],
+        [f"{journal}   refused   message=no"],
+        [f"journal K{n}   posted   {other}   for=C{n}   actor=IF   fiscal_year=2026   line=1"],
+        [f"journal L{n}   posted   {amount}   actor=MEIER   document_type=SA   source_document=C{n}"],
+        [f"journal M{n}   posted   {amount}   for=C{n}   ledger=2L"],
+        [f"journal N{n}   posted   {other}   for=C{n}   source_document=C{(n + 1) % CLAIMS}"],
+        [f"{payment}   returned   {other}"],
+        [f"payment Q{n}   settled   {other}   for=C{n}"],
+        ["payment RUN   settled   EUR 99.00", f"{journal}   cleared   {amount}   group=payment RUN"],
+        [f"expense_report D{n}   submitted   {other}   for=C{n}"],
+        [f"expense_report D{n}   status_returned   for=C{n}"],
+    ]  # fmt: skip
+    if random.random() < 0.2:
+        story.pop(random.randrange(len(story)))
+    if random.random() < 0.6:
+        where = random.randrange(len(story) + 1)
+        story[where:where] = random.choice(odd)
+    hour = random.randrange(24 * 25)
+    told = []
+    for line in story:
+        told.append(f"2026-01-{1 + hour // 24:02} {hour % 24:02}:00   {line}")
+        hour = min(hour + random.choice([0, 1, 5, 30]), 24 * 31 - 1)
+    return told
+
+
+def _flow(random: Random) -> dict[str, Any]:
+    """Take the flow of all cases; now and then one in which a payment settles several claims."""
+    flow = deepcopy(cases._setting()["flow"])
+    if random.random() < 0.5:
+        steps = {step["name"]: step for step in flow["steps"]}
+        steps["paid"]["via"] = ["payment"]
+        flow["compare"] += [
+            {"left": "posted", "right": "paid", "grain": "group"},
+            {"left": "posted", "right": "paid", "in_parts": True},
+        ]
+    found: dict[str, Any] = flow
+    return found
+
+
+async def _found(conn: Any, name: str, plain: str, parameters: str, case: Case) -> Counter[Any]:  # noqa: ANN401 -- a connection
+    """Count what is OK by currency and sum it up; keep every other item whole."""
+    k = instant("2027-01-01 00:00")
+    settled, rows = await population(
+        conn, plain, CHECKS[name].query, (), FLOW, case.as_of, k, parameters
+    )
+    found: Counter[Any] = Counter()
+    for s in settled:
+        found["ok", s.currency] += s.items
+        found["sum", s.currency] += s.amount_minor or 0
+    for row in rows:
+        if row["finding"] == "ok":
+            found["ok", row["currency"]] += 1
+            found["sum", row["currency"]] += row["amount_minor"] or 0
+        else:
+            found[repr(row)] += 1
+    return +found
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_at_first_sight_a_check_settles_what_its_query_would(
+    database: Database, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = Random(seed)  # noqa: S311 -- no secret
+    at = f"2026-01-{random.randrange(20, 32)} {random.randrange(24):02}:00"
+    case = Case(f"seed {seed}", at, world(random), {}, flow=_flow(random))
+    monkeypatch.setattr(runs, "REST_SHARE_MAX", 1.0)
+    engine = await prepared(database, CHECKS["approved_not_posted"], case)
+    looked_closely = Counter[str]()
+    async with engine.store.connect("tieout_reader") as conn:
+        for name, check in FIRST_SIGHT.items():
+            for given in PARAMETERS.get(name, [{}]):
+                parameters = check.parameters.model_validate(given).model_dump_json()
+                whole = await _found(conn, name, "", parameters, case)
+                assert await _found(conn, name, check.plain, parameters, case) == whole, name
+                settled, _ = await population(
+                    conn, check.plain, check.query, (), FLOW, case.as_of, instant("2027-01-01 00:00"), parameters
+                )  # fmt: skip
+                looked_closely[name] += sum(s.items for s in settled)
+    assert all(looked_closely[name] for name in FIRST_SIGHT if name != "stuck_transaction")
