@@ -142,7 +142,7 @@ ALTER FUNCTION read.calendars(p_as_known timestamp with time zone) OWNER TO tieo
 -- Name: comparisons(text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.comparisons(p_flow text, p_as_known timestamp with time zone) RETURNS TABLE(ordinal bigint, left_step text, right_step text, tolerance_minor bigint, grain text, in_parts boolean, components jsonb, tax jsonb)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
     BEGIN ATOMIC
  SELECT c.ordinality,
@@ -746,7 +746,7 @@ ALTER FUNCTION read.is_present(p_as_known timestamp with time zone) OWNER TO tie
 -- Name: step_type(text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) RETURNS TABLE(ordinal bigint, step text, side text, type text)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
     BEGIN ATOMIC
  SELECT s.ordinality,

@@ -48,6 +48,7 @@ CELLS = ("from", "to", "in_transit", "rejected_or_withdrawn", "reversed", "exclu
 
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _PARTS = Path(__file__).with_name("bridge.sql").read_text(encoding="utf-8")
+_OTHER_PERIODS = Path(__file__).with_name("plain.sql").read_text(encoding="utf-8")
 _SUMS = """
 SELECT hop, from_step, to_step, entity, currency, cell, sum(count)::bigint AS count,
        sum(amount_minor)::bigint AS amount_minor, count(*) AS items
@@ -156,7 +157,7 @@ class Bridge:
         async with self.connect() as conn:
             _, rows = await population(
                 conn,
-                "",
+                _OTHER_PERIODS,
                 query,
                 (),
                 flow.flow,

@@ -15,7 +15,7 @@ from collector.model.event import Event
 from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.publish import publish
 from collector.settings.load import Configuration
-from collector.store import ingest, streams
+from collector.store import ingest, runs, streams
 from collector.store.embedded import Server
 from control_checks.bridge.bridge import Bridge, prepared
 from control_checks.cases import STREAM, Case, configuration, facts, instant
@@ -340,6 +340,12 @@ WORLDS = [
 async def shared(server: Server) -> AsyncIterator[Database]:
     async with fresh_database(server) as fresh:
         yield fresh
+
+
+@pytest.fixture(autouse=True, params=[0.0, 1.0], ids=["all", "the period's"])
+def looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at all transactions, or at those of the period only."""
+    monkeypatch.setattr(runs, "REST_SHARE_MAX", request.param)
 
 
 def _configured(case: World) -> Configuration:

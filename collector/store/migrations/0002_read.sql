@@ -412,7 +412,7 @@ END;
 -- Which event types do what to which step of a flow.
 CREATE FUNCTION read.step_type(p_flow text, p_as_known timestamptz)
 RETURNS TABLE (ordinal bigint, step text, side text, type text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT s.ordinality, s.value ->> 'name', side, jsonb_array_elements_text(s.value -> side)
     FROM jsonb_array_elements(tieout.flow_definition(p_flow, p_as_known) -> 'steps') WITH ORDINALITY s,

@@ -4,7 +4,7 @@
 CREATE FUNCTION read.comparisons(p_flow text, p_as_known timestamptz)
 RETURNS TABLE (ordinal bigint, left_step text, right_step text, tolerance_minor bigint, grain text,
                in_parts boolean, components jsonb, tax jsonb)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT c.ordinality, c.value ->> 'left', c.value ->> 'right', (c.value ->> 'tolerance_minor')::bigint,
            coalesce(c.value ->> 'grain', 'case'), coalesce((c.value ->> 'in_parts')::boolean, false),

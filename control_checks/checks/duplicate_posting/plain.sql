@@ -1,12 +1,12 @@
 -- $1 flow, $2 T, $3 K, $4 parameters. Posted once, in a leading ledger, and no other posting can have its key.
-WITH own AS (
+WITH own AS NOT MATERIALIZED (
     SELECT n.document, n.number, n.folded FROM read.present_number n WHERE n.kind = (SELECT read.anchor_kind($1, $3))),
 marked AS MATERIALIZED (  -- those that name the document that they are of, or are in another ledger
     SELECT e.component, e.body -> 'attributes' ->> 'source_document' AS source_document,
            (SELECT $4::jsonb -> 'ledgers') ? coalesce(e.body -> 'accounting' ->> 'ledger', (SELECT $4::jsonb -> 'ledgers' ->> 0)) AS is_leading
     FROM read.present_event e
     WHERE e.occurred_at <= $2
-      AND e.type IN (SELECT t.type FROM read.step_type($1, $3) t WHERE t.step = $4::jsonb ->> 'posted' AND t.side = 'done_by')
+      AND e.type = ANY (ARRAY(SELECT t.type FROM read.step_type($1, $3) t WHERE t.step = $4::jsonb ->> 'posted' AND t.side = 'done_by'))
       AND (e.body -> 'attributes' ? 'source_document' OR NOT (SELECT $4::jsonb -> 'ledgers')
                ? coalesce(e.body -> 'accounting' ->> 'ledger', (SELECT $4::jsonb -> 'ledgers' ->> 0)))),
 other AS MATERIALIZED (  -- several documents may go by one number

@@ -3,7 +3,7 @@ WITH other AS MATERIALIZED (  -- documents that are no one's business here, or e
     SELECT DISTINCT e.component
     FROM read.present_event e
     WHERE e.occurred_at <= $2
-      AND e.type IN (SELECT t.type FROM read.step_type($1, $3) t WHERE t.step = $4::jsonb ->> 'posted' AND t.side = 'done_by')
+      AND e.type = ANY (ARRAY(SELECT t.type FROM read.step_type($1, $3) t WHERE t.step = $4::jsonb ->> 'posted' AND t.side = 'done_by'))
       AND (NOT (SELECT $4::jsonb -> 'ledgers') ? coalesce(e.body -> 'accounting' ->> 'ledger', (SELECT $4::jsonb -> 'ledgers' ->> 0))
            OR (SELECT ($4::jsonb -> 'migration') || ($4::jsonb -> 'manual')) ? coalesce(e.body -> 'attributes' ->> 'document_type', '')
            OR ((SELECT $4::jsonb -> 'interface' <> '{}') AND NOT EXISTS (
