@@ -777,17 +777,17 @@ CREATE FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p
                  END AS meaning
             FROM read.step_type(meaning.p_flow, meaning.p_as_known) t(ordinal, step, side, type)
          UNION
-          SELECT jsonb_array_elements_text((e.value -> 'by'::text)) AS jsonb_array_elements_text,
-             'odd'::text
+          SELECT jsonb_array_elements_text((e.value -> 'by'::text)) AS type,
+             'odd'::text AS meaning
             FROM flow,
              LATERAL jsonb_each((flow.flow -> 'ends'::text)) e(key, value)
          UNION
-          SELECT jsonb_array_elements_text((c.components || c.tax)) AS jsonb_array_elements_text,
-             'odd'::text
+          SELECT jsonb_array_elements_text((c.components || c.tax)) AS type,
+             'odd'::text AS meaning
             FROM read.comparisons(meaning.p_flow, meaning.p_as_known) c(ordinal, left_step, right_step, tolerance_minor, grain, in_parts, components, tax)
          UNION
-          SELECT unnest(meaning.p_odd) AS unnest,
-             'odd'::text
+          SELECT unnest(meaning.p_odd) AS type,
+             'odd'::text AS meaning
          ), single AS (
           SELECT s_1.type,
                  CASE
@@ -2305,6 +2305,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tieout.document TO tieout_app;
 -- Name: FUNCTION documents_of(p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.documents_of(p_documents bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.documents_of(p_documents bigint[]) TO tieout_app;
 
 -- Name: TABLE event; Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -465,6 +465,6 @@ END $$;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA read FROM PUBLIC;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA tieout FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tieout.ensure_partition(date) TO tieout_app;
-GRANT EXECUTE ON FUNCTION tieout.membership(bigint, bigint[]), tieout.refresh_statistics() TO tieout_app;
+GRANT EXECUTE ON FUNCTION tieout.membership(bigint, bigint[]), tieout.documents_of(bigint[]), tieout.refresh_statistics() TO tieout_app;
 GRANT USAGE ON SCHEMA read TO tieout_reader, tieout_app;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA read TO tieout_reader, tieout_app;

@@ -52,11 +52,11 @@ BEGIN ATOMIC
                                      WHEN t.step = ANY (p_once) THEN array_position(p_once, t.step)::text END AS meaning
         FROM read.step_type(p_flow, p_as_known) t
         UNION
-        SELECT jsonb_array_elements_text(e.value -> 'by'), 'odd' FROM flow, jsonb_each(flow -> 'ends') e
+        SELECT jsonb_array_elements_text(e.value -> 'by') AS type, 'odd'::text AS meaning FROM flow, jsonb_each(flow -> 'ends') e
         UNION
-        SELECT jsonb_array_elements_text(c.components || c.tax), 'odd' FROM read.comparisons(p_flow, p_as_known) c
+        SELECT jsonb_array_elements_text(c.components || c.tax) AS type, 'odd'::text AS meaning FROM read.comparisons(p_flow, p_as_known) c
         UNION
-        SELECT unnest(p_odd), 'odd'),
+        SELECT unnest(p_odd) AS type, 'odd'::text AS meaning),
     single AS (
         SELECT s.type, CASE WHEN count(s.meaning) > 1 THEN 'odd' ELSE min(s.meaning) END AS meaning
         FROM said s GROUP BY s.type)
