@@ -802,7 +802,7 @@ CREATE FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p
      (
          CASE
              WHEN ((s.meaning = 'odd'::text) OR ((s.meaning = 'done_by'::text) AND (NOT on_anchor.on_anchor))) THEN (1000000000)::double precision
-             WHEN (s.meaning ~ '^\d'::text) THEN ((1000)::double precision ^ (((s.meaning)::integer - 1))::double precision)
+             WHEN (s.meaning ~ '^\d'::text) THEN ((1000)::double precision ^ (LEAST(((s.meaning)::integer - 1), 3))::double precision)
              ELSE (0)::double precision
          END)::integer AS int4,
      COALESCE((s.meaning = 'done_by'::text), false) AS "coalesce",

@@ -138,3 +138,18 @@ async def test_at_first_sight_a_check_settles_what_its_query_would(
                 )  # fmt: skip
                 looked_closely[name] += sum(s.items for s in settled)
     assert all(looked_closely[name] for name in FIRST_SIGHT if name != "stuck_transaction")
+
+
+async def test_where_too_many_steps_are_asked_for_nothing_is_plain(database: Database) -> None:
+    case = Case("all steps", "2026-01-31 08:00", world(Random(1)), {})  # noqa: S311 -- no secret
+    engine = await prepared(database, CHECKS["approved_not_posted"], case)
+    once = ["submitted", "sent", "posted", "paid", "returned"]
+    async with engine.store.connect("tieout_reader") as conn:
+        rows = await conn.fetch(
+            "SELECT plain FROM read.plain($1, $2, 'infinity', 'approved', $3)",
+            FLOW,
+            case.as_of,
+            once,
+        )
+    assert rows
+    assert not any(row["plain"] for row in rows)

@@ -38,8 +38,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 RETURN NOT EXISTS (SELECT FROM tieout.batch WHERE seq > read.seq_at(p_as_known));
 
 -- What an event of each type of a flow means, on the anchor and on other documents, to one who expects a step (or
--- NULL) to stand on the anchor, done however often (`is_done`, `is_undone`), and others to be done once: step n of
--- these weighs 1,000 ^ n. What is odd weighs 10 ^ 9: failures, skips, ends, facts that explain a difference, a second
+-- NULL) to stand on the anchor, done however often (`is_done`, `is_undone`), and others to be done once: the first of
+-- these weighs 1, the second 1,000, the third 1,000,000. What is odd weighs 10 ^ 9: a fourth, failures, skips, ends, facts that explain a difference, a second
 -- meaning, and the types in `p_odd`. All else weighs nothing. `counts`: its amount has to be the one that all state.
 CREATE FUNCTION read.meaning(p_flow text, p_as_known timestamptz, p_stands text, p_once text[], p_odd text[])
 RETURNS TABLE (type text, on_anchor boolean, weight integer, is_done boolean, is_undone boolean, is_once boolean, counts boolean)
@@ -62,7 +62,7 @@ BEGIN ATOMIC
         FROM said s GROUP BY s.type)
     SELECT s.type, on_anchor,
            CASE WHEN s.meaning = 'odd' OR (s.meaning = 'done_by' AND NOT on_anchor) THEN 1000000000
-                WHEN s.meaning ~ '^\d' THEN 1000 ^ (s.meaning::integer - 1) ELSE 0 END::integer,
+                WHEN s.meaning ~ '^\d' THEN 1000 ^ least(s.meaning::integer - 1, 3) ELSE 0 END::integer,
            coalesce(s.meaning = 'done_by', false), coalesce(s.meaning = 'undone_by', false), coalesce(s.meaning ~ '^\d', false),
            on_anchor OR coalesce(s.meaning ~ '^\d', false)
     FROM single s, unnest(ARRAY[true, false]) on_anchor WHERE on_anchor OR s.meaning IS NOT NULL;
