@@ -11,6 +11,8 @@ from api.errors import not_found
 from api.openapi import shows
 from api.paging import Parameters
 from api.present import story_document
+from collector.errors import Permanent
+from collector.pipeline.explain import explain
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"])
 
@@ -30,3 +32,23 @@ async def transaction(document: UUID, wanted: Annotated[AsOf, Query()], context:
         if any(d["id"] == document.hex for d in found["documents"]):
             return answer(found)
     raise not_found(f"There is no document {document.hex}.")
+
+
+@router.get(
+    "/{document}/explanation",
+    summary="Why its documents belong together",
+    responses=shows("explanation"),
+)
+async def explanation(document: UUID, context: With, other: UUID | None = None) -> Response:
+    """Tell by which names documents are joined, who told them, what persons decided, and since when.
+
+    With `other` the `path` holds the names that join these two.
+    """
+    async with context.pool.connect() as conn:
+        try:
+            found = await explain(
+                conn, context.application.limit, document.hex, None if other is None else other.hex
+            )
+        except Permanent as absent:
+            raise not_found(str(absent)) from None
+    return answer(found)

@@ -5,10 +5,14 @@ from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
 
-OWN, IDENTITY, GROUP, CONTEXT = 0, 1, 2, 3
-"""Roles as stored: a document's own name, another name that joins, one that links, one to search."""
+OWN, IDENTITY, GROUP, CONTEXT, CUT = 0, 1, 2, 3, 4
+"""Roles as stored: a document's own name, another name that joins, one that links, one to search; and one
+that would join, had not a person cut it."""
 
-ROLE_NAMES = ("own", "identity", "group", "context")
+ROLE_NAMES = ("own", "identity", "group", "context", "cut")
+
+LINK = "link:decided"
+"""The kind of the name that two documents share because a person linked them: no mapping can name it."""
 
 _length = Struct(">I").pack
 
@@ -66,6 +70,11 @@ def content_id(name: Name) -> bytes:
     """
     kind, scope, value = name
     return _value_digest(value) + digest_of(_before_value(kind, scope) + packed(value))[:8]
+
+
+def link_name(a: bytes, b: bytes) -> Name:
+    """Return the name that two documents, by content id, share because a person linked them."""
+    return Name(LINK, "", " ".join(sorted((a.hex(), b.hex()))))
 
 
 @lru_cache(4096)

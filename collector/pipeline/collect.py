@@ -19,7 +19,8 @@ from collector.clock import Clock
 from collector.connector import Cursor, Ending, Part, Redelivers
 from collector.errors import TieoutError, Transient
 from collector.pipeline.ahead import AHEAD, GC_OBJECTS, Mapped, Pass, Process, Source, latest
-from collector.pipeline.commit import REMEMBERED, Batch, Limit, Memory, commit
+from collector.pipeline.commit import REMEMBERED, Batch, Memory, commit
+from collector.pipeline.correlate import Limit
 from collector.store import ingest, streams
 
 

@@ -7,7 +7,7 @@ database refuses a duplicate, or when somebody else entered one of the batch's d
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import cast
 
@@ -15,13 +15,13 @@ import msgspec
 
 from collector.clock import Clock
 from collector.model.event import Event
-from collector.model.reference import IDENTITY, OWN
+from collector.model.reference import CUT, IDENTITY, OWN
 from collector.pipeline import correlate
+from collector.pipeline.correlate import Limit
 from collector.pipeline.prepare import Prepared, prepare, references_hash, without
 from collector.pipeline.recent import Recent
-from collector.store import ingest, quarantine, rows
-
-Limit = Callable[[str], int]
+from collector.pipeline.regroup import Arriving, regroup
+from collector.store import ingest, links, quarantine, rows
 
 REMEMBERED = 100_000
 """Documents that a collector remembers, so as not to look them up for each of their events."""
@@ -182,6 +182,8 @@ class Correlation:
         self.p = p
         self.limit = limit
         self.names = p.names
+        self.references = p.references
+        self.cuts: links.Cuts = {}
         self.known = list(map(memory.get, p.names))
         self.packed = Packed()
         self.ids: list[int] = []
@@ -202,30 +204,40 @@ class Correlation:
             Contended: a document that an earlier chunk has told is not there.
         """
         p, names = self.p, self.names
+        await self._leave_out_cuts()
         unknown = [n for n, known in enumerate(self.known) if known is None]
         await self._look_up({names[n]: self._own_limit(n) for n in unknown})
         for n in unknown:
             self.known[n] = known = self._own(names[n])
             if known is not None:
                 self.unremembered.append(n)
-            elif not p.references[n]:
+            elif not self.references[n]:
                 raise Contended
         fresh = iter(await ingest.next_documents(self.conn, self.known.count(None)))
         self.ids = [next(fresh) if known is None else known.document for known in self.known]
         self.active = [
             n
             for n, known in enumerate(self.known)
-            if p.references[n] and (known is None or known.references_hash != p.hashes[n])
+            if self.references[n] and (known is None or known.references_hash != p.hashes[n])
         ]
         self._note_widened()
         for n in self.active:
-            for role, name, kind in map(rows.reference_of, p.references[n]):
+            for role, name, kind in map(rows.reference_of, self.references[n]):
                 if role <= IDENTITY:
                     self.held.setdefault(name, set()).add(self.ids[n])
                     self.most[name] = self.limit(kind)
-        asked = {names[n] for n in unknown if p.references[n]}
+        asked = {names[n] for n in unknown if self.references[n]}
         await self._look_up({name: self.most[name] for name in self.held.keys() - asked})
         self._note_components()
+
+    async def _leave_out_cuts(self) -> None:
+        """Find which references of the batch join nothing because a person has cut them."""
+        self.cuts = await links.cuts(self.conn)
+        if self.cuts:
+            self.references = [
+                [rows.without_cut(tail, self.cuts.get(name, frozenset())) for tail in told]
+                for name, told in zip(self.names, self.references, strict=True)
+            ]
 
     def _note_widened(self) -> None:
         for n, known in enumerate(self.known):
@@ -236,7 +248,7 @@ class Correlation:
 
     def _own_limit(self, n: int) -> int:
         """Return how many others to look for that hold a document's own name; it comes first itself."""
-        references = self.p.references[n]
+        references = self.references[n]
         return self.limit(rows.reference_of(references[0])[2]) if references else 0
 
     async def _look_up(self, most: Mapping[bytes, int]) -> None:
@@ -255,8 +267,10 @@ class Correlation:
         """Look once more, under the lock.
 
         Raises:
-            Contended: a document that we took for new is there by now.
+            Contended: a document that we took for new is there by now, or a person decided something.
         """
+        if await links.cuts(self.conn) != self.cuts:
+            raise Contended
         await self._look_up({name: self.most[name] for name in self.held})
         if any(self.known[n] is None and self._own(self.names[n]) for n in self.active):
             raise Contended
@@ -289,7 +303,7 @@ class Correlation:
         for n in self.active:
             if self.known[n] is None:
                 head = rows.reference_head(ids[n], batch)
-                for tail in p.references[n]:
+                for tail in self.references[n]:
                     packed.references += head, tail
         for n, event_type, tail in p.steps:
             known, document = self.known[n], ids[n]
@@ -306,7 +320,7 @@ class Correlation:
         documents = []
         for n in self.active:
             if self.known[n] is None:
-                _, name, kind = rows.reference_of(p.references[n][0])
+                _, name, kind = rows.reference_of(self.references[n][0])
                 numbers = ids[n], label_of[ids[n]], seq
                 documents.append(rows.document_row(*numbers, name, p.hashes[n], p.spans[n], kind))
         await ingest.copy(self.conn, "document", documents)
@@ -325,12 +339,12 @@ class Correlation:
             return []
         before: dict[int, set[tuple[int, bytes]]] = defaultdict(set)
         for document, role, name in await ingest.known_references(self.conn, list(changed)):
-            before[document].add((role, name))
+            before[document].add((role if role != CUT else IDENTITY, name))
         packed: list[bytes] = []
         for document, n in changed.items():
             held = before[document]
-            for tail in self.p.references[n]:
-                role, name, _ = rows.reference_of(tail)
+            for tail, told in zip(self.references[n], self.p.references[n], strict=True):
+                role, name, _ = rows.reference_of(told)
                 if (role, name) not in held:
                     held.add((role, name))
                     packed += rows.reference_head(document, self.packed.batch), tail
@@ -370,32 +384,10 @@ class Correlation:
 
     async def _rebuild(self, components: set[int], documents: set[int], seq: int) -> dict[int, int]:
         """Recompute components from their edges, because a value among them joins nothing any more."""
-        before = await ingest.documents_of(self.conn, components)
-        holders: dict[bytes, set[int]] = defaultdict(set)
-        most = dict(self.most)
-        for document, name, kind in await ingest.identities(self.conn, before):
-            holders[name].add(document)
-            most[name] = self.limit(kind)
-        for name, held_by in self.held.items():
-            members = held_by & (documents | before.keys())
-            if members:
-                holders[name] |= members
-        stored = await ingest.look_up(self.conn, list(holders), [most[name] for name in holders])
-        blocked = {
-            name
-            for name, members in holders.items()
-            if len(
-                {h.document for h in stored.get(name, ())} | self.held.get(name, set()) | members
-            )
-            > most[name]
-        }
-        pieces = correlate.components(
-            [*before, *documents], {n: list(m) for n, m in holders.items()}, blocked.__contains__
+        label_of = await regroup(
+            self.conn, components, self.limit, seq, Arriving(documents, self.held, self.most)
         )
-        labels = await ingest.next_documents(self.conn, len(pieces))
-        label_of = {d: label for piece, label in zip(pieces, labels, strict=True) for d in piece}
-        await ingest.place(self.conn, {d: label_of[d] for d in before}, seq)
-        self.grown |= components | set(labels)
+        self.grown |= components | set(label_of.values())
         return label_of
 
 

@@ -5,13 +5,16 @@ hold joins nothing (`core.md` 1a). What is said here incrementally, a plain set 
 everything: `components`, which `tieout rebuild` uses and the tests hold against an oracle.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
 
 Node = TypeVar("Node", bound=Hashable)
 Key = TypeVar("Key", bound=Hashable)
+
+Limit = Callable[[str], int]
+"""How many documents may hold a value of a kind as identity before it joins nothing."""
 
 COMPONENT_DOCUMENTS_MAX = 1_000
 """A transaction of more documents was joined by a weak key: each of its documents stands alone."""
@@ -66,6 +69,21 @@ def components(
             for document in held_by[1:]:
                 disjoint.union(held_by[0], document)
     return list(disjoint.sets().values())
+
+
+def labels(
+    pieces: Iterable[Sequence[int]], before: Mapping[int, int], fresh: Iterator[int]
+) -> dict[int, int]:
+    """Label the components of documents; one whose documents are as they were `before` keeps its label."""
+    members: dict[int, set[int]] = {}
+    for document, component in before.items():
+        members.setdefault(component, set()).add(document)
+    label_of: dict[int, int] = {}
+    for piece in pieces:
+        old = before.get(piece[0], 0)
+        label = old if members.get(old) == set(piece) else next(fresh)
+        label_of |= dict.fromkeys(piece, label)
+    return label_of
 
 
 class Plan(msgspec.Struct):

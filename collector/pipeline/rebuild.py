@@ -1,21 +1,42 @@
-"""Recompute everything derived from the facts: documents, references, components, steps.
+"""Recompute everything derived from the facts and decisions: documents, references, components, steps.
 
 The dump before and after is byte-equal, unless a rule has changed in between. Documents whose transaction
 changes are moved as of now: what was known before is still known to have been known.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from collector.clock import Clock
-from collector.model.reference import IDENTITY, OWN, Name, content_id
+from collector.model.reference import CUT, IDENTITY, OWN, Name, content_id, link_name
 from collector.pipeline import correlate
-from collector.pipeline.commit import Limit
+from collector.pipeline.correlate import Limit
 from collector.pipeline.prepare import references_hash
-from collector.store import derived, ingest, rows
+from collector.store import derived, ingest, links, rows
 from collector.store.ingest import Connection
 
-COPY_DOCUMENTS = 5_000
+COPY_ROWS = 20_000
+
+
+class _Document(NamedTuple):
+    """A row of `document`, without its component."""
+
+    number: int
+    content: bytes
+    references_hash: int
+    span: rows.Span
+    kind: str
+
+
+class _Reference(NamedTuple):
+    """A row of `reference`: `content` is the content id of its name."""
+
+    document: int
+    batch: int
+    role: int
+    name: Name
+    content: bytes
 
 
 async def rebuild(conn: Connection, limit: Limit, clock: Clock) -> int:
@@ -24,92 +45,97 @@ async def rebuild(conn: Connection, limit: Limit, clock: Clock) -> int:
         seq = await ingest.lock(conn) + 1
         placed = await derived.placements(conn)
         await derived.clear(conn)
+        cuts = await links.cuts(conn)
+        linked = _names_of_links(await links.added(conn))
         holders: dict[bytes, list[int]] = defaultdict(list)
         kinds: dict[bytes, str] = {}
-        found: list[derived.DocumentFacts] = []
-        seen: list[tuple[int, Name, derived.DocumentFacts]] = []
-        async for document in derived.documents(conn):
-            name = Name(*document.name)
-            document.references.pop((IDENTITY, *name), None)
-            for role, *reference in document.references:
-                if role <= IDENTITY:
-                    key = content_id(Name(*reference))
-                    kinds[key] = reference[0]
-                    holders[key].append(document.document)
-            found.append(document)
-            seen.append((document.document, name, document))
-            if len(found) >= COPY_DOCUMENTS:
-                await _copy_references(conn, found)
-                found.clear()
-        await _copy_references(conn, found)
-        label_of = await _labels(
-            conn, [d for d, _, _ in seen], holders, lambda key: limit(kinds[key]), placed
+        references: list[_Reference] = []
+        documents: list[_Document] = []
+        async for facts in derived.documents(conn):
+            document, told = _told(facts)
+            documents.append(document)
+            cut = cuts.get(document.content, frozenset())
+            for r in (*_without(told, cut), *_of_links(document, linked)):
+                references.append(r)
+                if r.role <= IDENTITY:
+                    kinds[r.content] = r.name.kind
+                    holders[r.content].append(r.document)
+            if len(references) >= COPY_ROWS:
+                await _copy_references(conn, references)
+                references.clear()
+        await _copy_references(conn, references)
+        pieces = correlate.components(
+            [d.number for d in documents],
+            holders,
+            lambda name: len(holders[name]) > limit(kinds[name]),
         )
-        await _copy_documents(conn, seen, placed, seq)
+        before = {document: component for document, (component, _) in placed.items()}
+        fresh = iter(await ingest.next_documents(conn, len(pieces)))
+        label_of = correlate.labels(pieces, before, fresh)
+        await _copy_documents(conn, documents, placed, seq)
         await derived.fold_all(conn)
-        moved = {d: label for d, label in label_of.items() if placed.get(d, (label, 0))[0] != label}
+        moved = {d: label for d, label in label_of.items() if before.get(d, label) != label}
         await ingest.place(conn, moved, seq)
         await ingest.note_suspended(conn, set(label_of.values()), correlate.COMPONENT_DOCUMENTS_MAX)
         if moved:
             await ingest.append_commit(conn, seq, "rebuild", clock())
-    return len(seen)
+    return len(documents)
 
 
-async def _copy_references(conn: Connection, documents: Iterable[derived.DocumentFacts]) -> None:
+def _told(facts: derived.DocumentFacts) -> tuple[_Document, list[_Reference]]:
+    """Return a document and its references as sources told them."""
+    own = Name(*facts.name)
+    facts.references.pop((IDENTITY, *own), None)
+    told = [
+        _Reference(facts.document, batch, role, name := Name(*named), content_id(name))
+        for (role, *named), batch in facts.references.items()
+    ]
+    hashed = references_hash((r.role, r.content) for r in told if r.role != OWN)
+    span = rows.days(facts.first_month), rows.days(facts.last_month)
+    return _Document(facts.document, content_id(own), hashed, span, own.kind), told
+
+
+def _without(told: Iterable[_Reference], cut: frozenset[bytes]) -> Iterable[_Reference]:
+    return (r._replace(role=CUT) if r.role == IDENTITY and r.content in cut else r for r in told)
+
+
+def _names_of_links(pairs: Iterable[tuple[bytes, bytes]]) -> Mapping[bytes, list[Name]]:
+    names: dict[bytes, list[Name]] = defaultdict(list)
+    for pair in pairs:
+        for document in pair:
+            names[document].append(link_name(*pair))
+    return names
+
+
+def _of_links(document: _Document, linked: Mapping[bytes, list[Name]]) -> Iterable[_Reference]:
+    return (
+        _Reference(document.number, links.DECIDED, IDENTITY, name, content_id(name))
+        for name in linked.get(document.content, ())
+    )
+
+
+async def _copy_references(conn: Connection, references: Iterable[_Reference]) -> None:
     packed: list[bytes] = []
-    for d in documents:
-        for (role, *reference), batch in d.references.items():
-            name = Name(*reference)
-            packed += (
-                rows.reference_head(d.document, batch),
-                rows.reference_tail(role, name, content_id(name)),
-            )
+    for r in references:
+        packed += rows.reference_head(r.document, r.batch), rows.reference_tail(*r[2:])
     await ingest.copy(conn, "reference", packed)
 
 
 async def _copy_documents(
     conn: Connection,
-    seen: Iterable[tuple[int, Name, derived.DocumentFacts]],
-    placed: dict[int, tuple[int, int]],
+    documents: Iterable[_Document],
+    placed: Mapping[int, tuple[int, int]],
     seq: int,
 ) -> None:
-    await ingest.copy(
-        conn,
-        "document",
-        [
-            rows.document_row(
-                d,
-                *placed.get(d, (d, seq)),
-                content_id(name),
-                references_hash(
-                    (role, content_id(Name(*reference)))
-                    for role, *reference in f.references
-                    if role != OWN
-                ),
-                (rows.days(f.first_month), rows.days(f.last_month)),
-                name.kind,
-            )
-            for d, name, f in seen
-        ],
-    )
-
-
-async def _labels(
-    conn: Connection,
-    documents: list[int],
-    holders: dict[bytes, list[int]],
-    limit: Callable[[bytes], int],
-    placed: dict[int, tuple[int, int]],
-) -> dict[int, int]:
-    """Label the components; a component that is as it was keeps its label."""
-    pieces = correlate.components(documents, holders, lambda name: len(holders[name]) > limit(name))
-    before: dict[int, set[int]] = defaultdict(set)
-    for document, (component, _) in placed.items():
-        before[component].add(document)
-    fresh = iter(await ingest.next_documents(conn, len(pieces)))
-    label_of: dict[int, int] = {}
-    for piece in pieces:
-        old = placed.get(piece[0], (0, 0))[0]
-        label = old if before.get(old) == set(piece) else next(fresh)
-        label_of |= dict.fromkeys(piece, label)
-    return label_of
+    packed = [
+        rows.document_row(
+            d.number,
+            *placed.get(d.number, (d.number, seq)),
+            d.content,
+            d.references_hash,
+            d.span,
+            d.kind,
+        )
+        for d in documents
+    ]
+    await ingest.copy(conn, "document", packed)

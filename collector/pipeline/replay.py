@@ -10,7 +10,8 @@ from collector.clock import Clock
 from collector.connector import Record
 from collector.errors import Permanent
 from collector.pipeline.ahead import Source, latest, map_records
-from collector.pipeline.commit import Limit, batch_of, commit
+from collector.pipeline.commit import batch_of, commit
+from collector.pipeline.correlate import Limit
 from collector.store import ingest, quarantine, streams
 from collector.store.quarantine import Entry, Resolution
 

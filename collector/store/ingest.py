@@ -15,6 +15,7 @@ import asyncpg
 import msgspec
 from asyncpg.pgproto.pgproto import UUID
 
+from collector.model.reference import LINK
 from collector.store import rows
 
 Connection: TypeAlias = asyncpg.Connection
@@ -183,13 +184,14 @@ def _types(listed: str | None) -> frozenset[str]:
 async def known_references(
     conn: Connection, documents: Sequence[int]
 ) -> set[tuple[int, int, bytes]]:
-    """Return (document, role, content id of the name) of all references of documents."""
+    """Return (document, role, content id of the name) of all references that sources told of documents."""
     found = await conn.fetch(
         "SELECT document, role, value_hash, name_hash FROM tieout.reference"
-        " WHERE document = ANY($1)",
+        " WHERE document = ANY($1) AND kind <> $2",
         documents,
+        LINK,
     )
-    return {(document, role, _content(*hashes)) for document, role, *hashes in found}
+    return {(document, role, content_of(*hashes)) for document, role, *hashes in found}
 
 
 async def note_references(conn: Connection, hashes: Mapping[int, int]) -> None:
@@ -199,6 +201,40 @@ async def note_references(conn: Connection, hashes: Mapping[int, int]) -> None:
         " FROM unnest($1::bigint[], $2::bigint[]) n(id, hash) WHERE d.id = n.id",
         list(hashes.keys()),
         list(hashes.values()),
+    )
+
+
+async def kind_of(conn: Connection, name: bytes) -> str | None:
+    """Return the kind of a name, given by content id; None where no document holds it."""
+    kind: str | None = await conn.fetchval(
+        "SELECT kind FROM tieout.reference WHERE value_hash = $1 AND name_hash = $2 LIMIT 1",
+        *_hashes(name),
+    )
+    return kind
+
+
+async def change_role(
+    conn: Connection, document: int, name: bytes, before: int, after: int
+) -> None:
+    """Give a reference of a document, the name by its content id, another role."""
+    by_value, by_name = _hashes(name)
+    await conn.execute(
+        "UPDATE tieout.reference SET role = $5"
+        " WHERE document = $1 AND value_hash = $2 AND name_hash = $3 AND role = $4",
+        document,
+        by_value,
+        by_name,
+        before,
+        after,
+    )
+
+
+async def unlink(conn: Connection, name: bytes) -> None:
+    """Take the name of a link, by its content id, from the documents that hold it."""
+    await conn.execute(
+        "DELETE FROM tieout.reference WHERE value_hash = $1 AND name_hash = $2 AND kind = $3",
+        *_hashes(name),
+        LINK,
     )
 
 
@@ -220,7 +256,8 @@ async def known_events(
     return out
 
 
-_content = struct.Struct(">qq").pack  # see collector.model.reference.content_id
+_hash_pair = struct.Struct(">qq")  # see collector.model.reference.content_id
+content_of, _hashes = _hash_pair.pack, _hash_pair.unpack
 
 
 def _uuid(raw: bytes) -> UUID:
@@ -349,7 +386,7 @@ async def identities(conn: Connection, documents: Iterable[int]) -> list[tuple[i
         " WHERE document = ANY($1) AND role <= 1",
         list(documents),
     )
-    return [(d, _content(by_value, by_name), kind) for d, by_value, by_name, kind in found]
+    return [(d, content_of(by_value, by_name), kind) for d, by_value, by_name, kind in found]
 
 
 async def note_suspended(conn: Connection, components: Iterable[int], most: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from collector.model.event import Event
-from collector.model.reference import Name
+from collector.model.reference import CUT, IDENTITY, Name
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER = struct.pack(">h", -1)
@@ -33,6 +33,7 @@ _document = struct.Struct(">hiqiqiqi16siqiiii").pack
 _reference_head = struct.Struct(">hiqiq").pack
 _reference_mid = struct.Struct(">i8si8sih").pack  # a content id is its two hashes
 _reference_start, _reference_start_bytes = struct.Struct(">i8si8sihi").unpack_from, 34
+_role, _ROLE_AT = struct.Struct(">h").pack, 28
 _step_head = struct.Struct(">hiq").pack
 _step_mid = struct.Struct(">iqiq").pack
 _count = struct.Struct(">ii").pack
@@ -198,6 +199,16 @@ def reference_of(tail: bytes) -> tuple[int, bytes, str]:
     _, by_value, _, by_name, _, role, length = _reference_start(tail)
     kind = tail[_reference_start_bytes : _reference_start_bytes + length]
     return role, by_value + by_name, kind.decode()
+
+
+def without_cut(tail: bytes, cut: frozenset[bytes]) -> bytes:
+    """Pack a reference again with the role CUT, if its name is among those that are cut."""
+    if not cut:
+        return tail
+    role, name, _ = reference_of(tail)
+    if role != IDENTITY or name not in cut:
+        return tail
+    return tail[:_ROLE_AT] + _role(CUT) + tail[_ROLE_AT + 2 :]
 
 
 def step_head(document: int) -> bytes:

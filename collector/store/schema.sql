@@ -1813,6 +1813,57 @@ CREATE TABLE tieout.held_exception (
 
 ALTER TABLE tieout.held_exception OWNER TO tieout_owner;
 
+-- Name: link_decision; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.link_decision (
+    id bigint NOT NULL,
+    seq bigint NOT NULL,
+    action text NOT NULL,
+    document uuid,
+    other uuid,
+    undoes bigint,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    CONSTRAINT link_decision_action_check CHECK ((action = ANY (ARRAY['add'::text, 'cut'::text, 'undo'::text]))),
+    CONSTRAINT link_decision_check CHECK (
+CASE action
+    WHEN 'undo'::text THEN ((document IS NULL) AND (other IS NULL) AND (undoes IS NOT NULL))
+    ELSE ((document IS NOT NULL) AND (other IS NOT NULL) AND (undoes IS NULL))
+END),
+    CONSTRAINT link_decision_reason_check CHECK ((reason <> ''::text))
+);
+
+ALTER TABLE tieout.link_decision OWNER TO tieout_owner;
+
+-- Name: link_decision_id_seq; Type: SEQUENCE; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE tieout.link_decision ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tieout.link_decision_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+-- Name: link_standing; Type: VIEW; Schema: tieout; Owner: tieout_owner
+
+CREATE VIEW tieout.link_standing AS
+ SELECT id,
+    seq,
+    action,
+    document,
+    other,
+    undoes,
+    reason,
+    actor
+   FROM tieout.link_decision d
+  WHERE ((action <> 'undo'::text) AND (NOT (EXISTS ( SELECT
+           FROM tieout.link_decision u
+          WHERE (u.undoes = d.id)))));
+
+ALTER VIEW tieout.link_standing OWNER TO tieout_owner;
+
 -- Name: part; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.part (
@@ -1975,6 +2026,16 @@ ALTER TABLE ONLY tieout.erasure
 ALTER TABLE ONLY tieout.held_exception
     ADD CONSTRAINT held_exception_pkey PRIMARY KEY (run, of_run, ordinal);
 
+-- Name: link_decision link_decision_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.link_decision
+    ADD CONSTRAINT link_decision_pkey PRIMARY KEY (id);
+
+-- Name: link_decision link_decision_undoes_key; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.link_decision
+    ADD CONSTRAINT link_decision_undoes_key UNIQUE (undoes);
+
 -- Name: part part_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.part
@@ -2068,6 +2129,10 @@ CREATE INDEX event_document ON ONLY tieout.event USING btree (document);
 
 CREATE UNIQUE INDEX event_once ON ONLY tieout.event USING btree (event_id, revision_no, month);
 
+-- Name: membership_history_component; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX membership_history_component ON tieout.membership_history USING btree (component, known_to);
+
 -- Name: membership_history_document; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX membership_history_document ON tieout.membership_history USING btree (document);
@@ -2132,6 +2197,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.event F
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.held_exception FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
+-- Name: link_decision append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.link_decision FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
 -- Name: quarantine append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarantine FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
@@ -2192,6 +2261,16 @@ ALTER TABLE ONLY tieout.held_exception
 
 ALTER TABLE ONLY tieout.held_exception
     ADD CONSTRAINT held_exception_run_fkey FOREIGN KEY (run) REFERENCES tieout.standing(run);
+
+-- Name: link_decision link_decision_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.link_decision
+    ADD CONSTRAINT link_decision_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.commit_log(seq);
+
+-- Name: link_decision link_decision_undoes_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.link_decision
+    ADD CONSTRAINT link_decision_undoes_fkey FOREIGN KEY (undoes) REFERENCES tieout.link_decision(id);
 
 -- Name: part part_stream_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2587,6 +2666,14 @@ GRANT SELECT ON TABLE tieout.erasure TO tieout_app;
 -- Name: TABLE held_exception; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.held_exception TO tieout_app;
+
+-- Name: TABLE link_decision; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.link_decision TO tieout_app;
+
+-- Name: TABLE link_standing; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT ON TABLE tieout.link_standing TO tieout_app;
 
 -- Name: TABLE part; Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -57,6 +57,16 @@ async def test_the_id_of_any_document_finds_its_transaction(api: Served) -> None
     assert (absent.status_code, absent.json()["type"]) == (404, "urn:tieout:problem:not-found")
 
 
+async def test_why_documents_belong_together_is_told(api: Served) -> None:
+    (transaction,) = (await api.get("/v1/traces", key="1001"))["transactions"]
+    one, other = (d["id"] for d in transaction["documents"])
+    found = await api.get(f"/v1/transactions/{one}/explanation", other=other)
+    assert found["transaction"] == transaction["id"]
+    assert [(e["kind"], e["value"]) for e in found["path"]] == [("slip", "SLIP-1001")]
+    absent = await api.client.get(f"/v1/transactions/{'0' * 32}/explanation")
+    assert (absent.status_code, absent.json()["type"]) == (404, "urn:tieout:problem:not-found")
+
+
 async def test_a_flow_counts_items_and_amounts_per_step_and_status(api: Served) -> None:
     found = await api.get("/v1/flows/sales", as_of=(START + timedelta(days=2.5)).isoformat())
     sold, banked = found["steps"]

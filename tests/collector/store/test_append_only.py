@@ -23,6 +23,7 @@ FACTS = (
     "event_202601",
     "event_202602",
     "held_exception",
+    "link_decision",
     "quarantine",
     "quarantine_resolution",
     "standing",

@@ -1,0 +1,136 @@
+"""What persons decide about documents: link two, cut what joins them, take that back.
+
+A decision is a fact. It is applied to what is stored in the transaction that enters it, and from then on
+every batch and every rebuild abides by it; what sources told stays as they told it. A link is a name that
+only two documents hold; a cut is a name that joins nothing for one document.
+"""
+
+from collector.clock import Clock
+from collector.errors import Permanent
+from collector.model.reference import CUT, IDENTITY, OWN, content_id, link_name
+from collector.pipeline import correlate
+from collector.pipeline.correlate import Limit
+from collector.pipeline.regroup import regroup
+from collector.store import ingest, links, rows
+from collector.store.ingest import Connection
+from collector.store.links import Decision
+
+
+class Links:
+    """Decides over one connection, in the name of one person."""
+
+    def __init__(self, conn: Connection, limit: Limit, clock: Clock, actor: str) -> None:
+        self._conn = conn
+        self._limit = limit
+        self._clock = clock
+        self._actor = actor
+
+    async def add(self, a: str, b: str, reason: str) -> Decision:
+        """Have two documents, by number or id, belong to one transaction.
+
+        Raises:
+            Permanent: a key names no document or several, both name the same, or they are linked already.
+        """
+        async with self._conn.transaction():
+            seq = await self._begin()
+            one, other = await self._two(a, b)
+            pair = one.id, other.id
+            if pair in (linked := await links.added(self._conn)) or pair[::-1] in linked:
+                raise Permanent(f"{one.number} and {other.number} are linked already.")
+            number = await links.insert(self._conn, seq, "add", reason, self._actor, about=pair)
+            await self._link(pair)
+            await self._regroup({one.component, other.component}, seq)
+            return await links.decision(self._conn, number)
+
+    async def cut(self, document: str, other: str, reason: str) -> list[Decision]:
+        """Take a document, by number or id, away from another: what they share joins nothing for it.
+
+        Where the other one holds its own name by which it is joined, that one is cut instead.
+
+        Raises:
+            Permanent: a key names no document or several, both name the same, or nothing that sources told joins
+                the two directly.
+        """
+        async with self._conn.transaction():
+            seq = await self._begin()
+            one, two = await self._two(document, other)
+            shared = await links.shared_names(self._conn, one.document, two.document)
+            if not shared:
+                raise Permanent(
+                    f"{one.number} and {two.number} share no name that joins them. `tieout transaction"
+                    " explain` shows what does; a link that a person added is taken back with"
+                    " `tieout link undo`."
+                )
+            numbers = []
+            for name, (role, _) in sorted(shared.items()):
+                loose = two if role == OWN else one
+                touched = await self._components_of(name) | {one.component, two.component}
+                numbers.append(
+                    await links.insert(
+                        self._conn, seq, "cut", reason, self._actor, about=(loose.id, name)
+                    )
+                )
+                await ingest.change_role(self._conn, loose.document, name, IDENTITY, CUT)
+                await self._regroup(touched, seq)
+            return [await links.decision(self._conn, number) for number in numbers]
+
+    async def undo(self, number: int, reason: str) -> Decision:
+        """Take a link or a cut back.
+
+        Raises:
+            Permanent: there is none of that number, or it was taken back before.
+        """
+        async with self._conn.transaction():
+            seq = await self._begin()
+            decided = await links.decision(self._conn, number)
+            if decided.undone_by is not None:
+                raise Permanent(f"Link {number} was taken back before.")
+            await links.insert(self._conn, seq, "undo", reason, self._actor, undoes=number)
+            document = await links.member(self._conn, decided.document.hex())
+            if decided.action == "add":
+                name = content_id(link_name(decided.document, decided.other))
+                touched = await self._components_of(name)
+                await ingest.unlink(self._conn, name)
+            else:
+                await ingest.change_role(
+                    self._conn, document.document, decided.other, CUT, IDENTITY
+                )
+                touched = await self._components_of(decided.other)
+            await self._regroup(touched | {document.component}, seq)
+            return await links.decision(self._conn, number)
+
+    async def _begin(self) -> int:
+        seq = await ingest.lock(self._conn) + 1
+        await ingest.append_commit(self._conn, seq, "link decision", self._clock())
+        return seq
+
+    async def _two(self, a: str, b: str) -> tuple[links.Member, links.Member]:
+        one, other = [await links.member(self._conn, key) for key in (a, b)]
+        if one.id == other.id:
+            raise Permanent(f"'{a}' and '{b}' are the same document.")
+        return one, other
+
+    async def _link(self, pair: tuple[bytes, bytes]) -> None:
+        name = link_name(*pair)
+        tail = rows.reference_tail(IDENTITY, name, content_id(name))
+        packed: list[bytes] = []
+        for id_ in pair:
+            holder = await links.member(self._conn, id_.hex())
+            packed += rows.reference_head(holder.document, links.DECIDED), tail
+        await ingest.copy(self._conn, "reference", packed)
+
+    async def _components_of(self, name: bytes) -> set[int]:
+        """Return the components of the documents that hold a name, if they are few enough to be joined.
+
+        One more than that counts as well: where one of these is cut, the name joins the others.
+        """
+        kind = await ingest.kind_of(self._conn, name)
+        if kind is None:
+            return set()
+        holders = await ingest.look_up(self._conn, [name], [self._limit(kind)])
+        return {holder.component for holder in holders.get(name, ())}
+
+    async def _regroup(self, components: set[int], seq: int) -> None:
+        label_of = await regroup(self._conn, components, self._limit, seq)
+        touched = components | set(label_of.values())
+        await ingest.note_suspended(self._conn, touched, correlate.COMPONENT_DOCUMENTS_MAX)
