@@ -761,7 +761,7 @@ ALTER FUNCTION read.step_type(p_flow text, p_as_known timestamp with time zone) 
 
 -- Name: meaning(text, timestamp with time zone, text, text[], text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
-CREATE FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) RETURNS TABLE(type text, on_anchor boolean, weight integer, is_done boolean, is_undone boolean, is_once boolean, counts boolean)
+CREATE FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) RETURNS TABLE(type text, on_anchor boolean, weight integer, is_done boolean, is_undone boolean, is_once boolean, counts boolean, touches boolean)
     LANGUAGE sql STABLE SECURITY DEFINER ROWS 60 PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
     BEGIN ATOMIC
@@ -793,7 +793,8 @@ CREATE FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p
                  CASE
                      WHEN (count(s_1.meaning) > 1) THEN 'odd'::text
                      ELSE min(s_1.meaning)
-                 END AS meaning
+                 END AS meaning,
+             bool_or(COALESCE((s_1.meaning ~ '^\d'::text), false)) AS touches
             FROM said s_1
            GROUP BY s_1.type
          )
@@ -808,7 +809,8 @@ CREATE FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p
      COALESCE((s.meaning = 'done_by'::text), false) AS "coalesce",
      COALESCE((s.meaning = 'undone_by'::text), false) AS "coalesce",
      COALESCE((s.meaning ~ '^\d'::text), false) AS "coalesce",
-     (on_anchor.on_anchor OR COALESCE((s.meaning ~ '^\d'::text), false))
+     (on_anchor.on_anchor OR COALESCE((s.meaning ~ '^\d'::text), false)),
+     s.touches
     FROM single s,
      unnest(ARRAY[true, false]) on_anchor(on_anchor)
    WHERE (on_anchor.on_anchor OR (s.meaning IS NOT NULL));
@@ -877,13 +879,13 @@ CREATE VIEW read.present_event AS
     e.currency,
     e.body
    FROM (tieout.event e
-     JOIN tieout.document d ON ((d.id = e.document)));
+     LEFT JOIN tieout.document d ON ((d.id = e.document)));
 
 ALTER VIEW read.present_event OWNER TO tieout_owner;
 
 -- Name: plain(text, timestamp with time zone, timestamp with time zone, text, text[], text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
-CREATE FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[] DEFAULT '{}'::text[]) RETURNS TABLE(component bigint, plain boolean, even boolean, amount_minor bigint, currency text, once_minor bigint, once_currency text, stands_at timestamp with time zone, last_at timestamp with time zone)
+CREATE FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[] DEFAULT '{}'::text[]) RETURNS TABLE(component bigint, plain boolean, absent boolean, even boolean, amount_minor bigint, currency text, once_minor bigint, once_currency text, stands_at timestamp with time zone, last_at timestamp with time zone)
     LANGUAGE sql STABLE PARALLEL SAFE
     BEGIN ATOMIC
  SELECT x.component,
@@ -895,6 +897,7 @@ CREATE FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_k
              WHEN 3 THEN 1001001
              ELSE NULL::integer
          END) AND (x.events < 1000) AND (x.first_anchor = x.last_anchor) AND (t.component IS NULL) AND ((plain.p_stands IS NULL) OR (x.done_at > COALESCE(x.undone_at, '-infinity'::timestamp with time zone)))),
+     ((NOT x.touched) AND (t.component IS NULL)),
      ((x."least" = x.most) AND (x.first_currency = x.last_currency) AND (x.untold = 0)),
      x."least",
      x.first_currency,
@@ -905,6 +908,7 @@ CREATE FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_k
     FROM (( SELECT e.component,
              sum(m.weight) AS weight,
              count(*) AS events,
+             bool_or(m.touches) AS touched,
              min(e.document) FILTER (WHERE m.on_anchor) AS first_anchor,
              max(e.document) FILTER (WHERE m.on_anchor) AS last_anchor,
              max(e.occurred_at) FILTER (WHERE m.is_done) AS done_at,
@@ -918,7 +922,7 @@ CREATE FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_k
              min(e.currency) FILTER (WHERE m.is_once) AS once_currency,
              count(*) FILTER (WHERE ((e.amount_minor IS NULL) AND (m.is_once OR m.is_done))) AS untold
             FROM (read.present_event e
-              JOIN read.meaning(plain.p_flow, plain.p_as_known, plain.p_stands, plain.p_once, plain.p_odd) m(type, on_anchor, weight, is_done, is_undone, is_once, counts) ON (((m.type = e.type) AND (m.on_anchor = (e.kind = ( SELECT read.anchor_kind(plain.p_flow, plain.p_as_known) AS anchor_kind))))))
+              JOIN read.meaning(plain.p_flow, plain.p_as_known, plain.p_stands, plain.p_once, plain.p_odd) m(type, on_anchor, weight, is_done, is_undone, is_once, counts, touches) ON (((m.type = e.type) AND (m.on_anchor = (e.kind = ( SELECT read.anchor_kind(plain.p_flow, plain.p_as_known) AS anchor_kind))))))
            WHERE (e.occurred_at <= plain.p_as_of)
            GROUP BY e.component) x
       LEFT JOIN ( SELECT DISTINCT entangled.component

@@ -1,10 +1,11 @@
 -- First sight: most transactions are plain, and what is plain needs no state of steps. A control looks at all
 -- that is present in one pass, says which transactions it can settle, and asks for the steps of the rest only.
 
--- The events that are known now, as they are: of each revision, and whatever became of their document.
+-- The events that are known now, as they are: of each revision, and whatever became of their document. Every event
+-- has one; an outer join is left out where nothing is asked of it.
 CREATE VIEW read.present_event AS
 SELECT d.component, e.document, d.kind, d.content_id AS document_id, e.type, e.occurred_at, e.amount_minor, e.currency, e.body
-FROM tieout.event e JOIN tieout.document d ON d.id = e.document;
+FROM tieout.event e LEFT JOIN tieout.document d ON d.id = e.document;
 
 CREATE VIEW read.present_document AS
 SELECT d.component, d.id AS document, d.content_id AS document_id, d.kind FROM tieout.document d;
@@ -41,8 +42,10 @@ RETURN NOT EXISTS (SELECT FROM tieout.batch WHERE seq > read.seq_at(p_as_known))
 -- NULL) to stand on the anchor, done however often (`is_done`, `is_undone`), and others to be done once: the first of
 -- these weighs 1, the second 1,000, the third 1,000,000. What is odd weighs 10 ^ 9: a fourth, failures, skips, ends, facts that explain a difference, a second
 -- meaning, and the types in `p_odd`. All else weighs nothing. `counts`: its amount has to be the one that all state.
+-- `touches`: it does one of `p_once`, whatever else it means.
 CREATE FUNCTION read.meaning(p_flow text, p_as_known timestamptz, p_stands text, p_once text[], p_odd text[])
-RETURNS TABLE (type text, on_anchor boolean, weight integer, is_done boolean, is_undone boolean, is_once boolean, counts boolean)
+RETURNS TABLE (type text, on_anchor boolean, weight integer, is_done boolean, is_undone boolean, is_once boolean, counts boolean,
+               touches boolean)
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 60
 BEGIN ATOMIC
     WITH flow AS MATERIALIZED (SELECT tieout.flow_definition(p_flow, p_as_known) AS flow),
@@ -58,13 +61,14 @@ BEGIN ATOMIC
         UNION
         SELECT unnest(p_odd) AS type, 'odd'::text AS meaning),
     single AS (
-        SELECT s.type, CASE WHEN count(s.meaning) > 1 THEN 'odd' ELSE min(s.meaning) END AS meaning
+        SELECT s.type, CASE WHEN count(s.meaning) > 1 THEN 'odd' ELSE min(s.meaning) END AS meaning,
+               bool_or(coalesce(s.meaning ~ '^\d', false)) AS touches
         FROM said s GROUP BY s.type)
     SELECT s.type, on_anchor,
            CASE WHEN s.meaning = 'odd' OR (s.meaning = 'done_by' AND NOT on_anchor) THEN 1000000000
                 WHEN s.meaning ~ '^\d' THEN 1000 ^ least(s.meaning::integer - 1, 3) ELSE 0 END::integer,
            coalesce(s.meaning = 'done_by', false), coalesce(s.meaning = 'undone_by', false), coalesce(s.meaning ~ '^\d', false),
-           on_anchor OR coalesce(s.meaning ~ '^\d', false)
+           on_anchor OR coalesce(s.meaning ~ '^\d', false), s.touches
     FROM single s, unnest(ARRAY[true, false]) on_anchor WHERE on_anchor OR s.meaning IS NOT NULL;
 END;
 
@@ -75,12 +79,13 @@ RETURN tieout.flow_definition(p_flow, p_as_known) ->> 'anchor';
 -- Every transaction with an event of a flow at T, and whether it is plain: one document of the anchor's kind, on
 -- which `p_stands` (a step, or NULL) was last done and not undone later; each of `p_once`, at most three, done once;
 -- and nothing odd. `even`: whatever states an amount on the anchor or does one of the steps states this one.
+-- `absent`: nothing ever did one of `p_once`, whatever else happened.
 -- `stands_at`, `last_at`: when `p_stands` was last done, and when the last of the others was; `once_minor` and
 -- `once_currency`: what it stated, if it is the only one of these.
 -- Of the present alone (`read.is_present`). Without a setting of its own, so that it becomes part of the query.
 CREATE FUNCTION read.plain(p_flow text, p_as_of timestamptz, p_as_known timestamptz, p_stands text, p_once text[],
                            p_odd text[] DEFAULT '{}')
-RETURNS TABLE (component bigint, plain boolean, even boolean, amount_minor bigint, currency text, once_minor bigint,
+RETURNS TABLE (component bigint, plain boolean, absent boolean, even boolean, amount_minor bigint, currency text, once_minor bigint,
                once_currency text, stands_at timestamptz, last_at timestamptz)
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -88,9 +93,10 @@ BEGIN ATOMIC
            x.weight = CASE cardinality(p_once) WHEN 0 THEN 0 WHEN 1 THEN 1 WHEN 2 THEN 1001 WHEN 3 THEN 1001001 END
                AND x.events < 1000 AND x.first_anchor = x.last_anchor AND t.component IS NULL
                AND (p_stands IS NULL OR x.done_at > coalesce(x.undone_at, '-infinity')),
+           NOT x.touched AND t.component IS NULL,
            x.least = x.most AND x.first_currency = x.last_currency AND x.untold = 0,
            x.least, x.first_currency, x.once_minor, x.once_currency, x.done_at, x.last_at
-    FROM (SELECT e.component, sum(m.weight) AS weight, count(*) AS events,
+    FROM (SELECT e.component, sum(m.weight) AS weight, count(*) AS events, bool_or(m.touches) AS touched,
                  min(e.document) FILTER (WHERE m.on_anchor) AS first_anchor, max(e.document) FILTER (WHERE m.on_anchor) AS last_anchor,
                  max(e.occurred_at) FILTER (WHERE m.is_done) AS done_at, max(e.occurred_at) FILTER (WHERE m.is_undone) AS undone_at,
                  max(e.occurred_at) FILTER (WHERE m.is_once) AS last_at,

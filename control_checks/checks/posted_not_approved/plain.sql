@@ -1,4 +1,4 @@
--- $1 flow, $2 T, $3 K, $4 parameters. Approved, and posted once by the interface in a leading ledger.
+-- $1 flow, $2 T, $3 K, $4 parameters. Nothing posted; or approved, and posted once by the interface in a leading ledger.
 WITH other AS MATERIALIZED (  -- documents that are no one's business here, or excluded
     SELECT DISTINCT e.component
     FROM read.present_event e
@@ -9,6 +9,7 @@ WITH other AS MATERIALIZED (  -- documents that are no one's business here, or e
            OR ((SELECT $4::jsonb -> 'interface' <> '{}') AND NOT EXISTS (
                SELECT FROM jsonb_each($4::jsonb -> 'interface') i
                WHERE i.value ? coalesce(e.body -> 'attributes' ->> i.key, e.body ->> i.key)))))
-SELECT f.component, f.plain AND f.even AND o.component IS NULL AS settled, 1 AS items, f.amount_minor, f.currency
+SELECT f.component, f.absent OR (f.plain AND o.component IS NULL) AS settled, CASE WHEN f.absent THEN 0 ELSE 1 END AS items,
+       f.once_minor AS amount_minor, f.once_currency AS currency
 FROM read.plain($1, $2, $3, $4::jsonb ->> 'approved', ARRAY[$4::jsonb ->> 'posted']) f
 LEFT JOIN other o ON o.component = f.component
