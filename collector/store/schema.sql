@@ -840,6 +840,20 @@ END;
 
 ALTER FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
 
+-- Name: present_group; Type: VIEW; Schema: read; Owner: tieout_owner
+
+CREATE VIEW read.present_group AS
+ SELECT n.document AS member,
+    o.document
+   FROM (tieout.reference n
+     CROSS JOIN LATERAL ( SELECT o_1.document
+           FROM tieout.reference o_1
+          WHERE ((o_1.value_hash = n.value_hash) AND (o_1.role = 0) AND ((o_1.kind = n.kind) AND (o_1.scope = n.scope) AND (o_1.value = n.value)))
+         OFFSET 0) o)
+  WHERE (n.role = 2);
+
+ALTER VIEW read.present_group OWNER TO tieout_owner;
+
 -- Name: entangled; Type: VIEW; Schema: read; Owner: tieout_owner
 
 CREATE VIEW read.entangled AS
@@ -855,14 +869,9 @@ UNION ALL
    FROM tieout.suspended
 UNION ALL
  SELECT unnest(ARRAY[namer.component, named.component]) AS component
-   FROM (((tieout.reference n
-     CROSS JOIN LATERAL ( SELECT o_1.document
-           FROM tieout.reference o_1
-          WHERE ((o_1.value_hash = n.value_hash) AND (o_1.role = 0) AND ((o_1.kind = n.kind) AND (o_1.scope = n.scope) AND (o_1.value = n.value)))
-         OFFSET 0) o)
-     JOIN tieout.document namer ON ((namer.id = n.document)))
-     JOIN tieout.document named ON ((named.id = o.document)))
-  WHERE (n.role = 2);
+   FROM ((read.present_group g
+     JOIN tieout.document namer ON ((namer.id = g.member)))
+     JOIN tieout.document named ON ((named.id = g.document)));
 
 ALTER VIEW read.entangled OWNER TO tieout_owner;
 
@@ -2500,6 +2509,11 @@ GRANT ALL ON FUNCTION read.meaning(p_flow text, p_as_known timestamp with time z
 REVOKE ALL ON FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_reader;
 GRANT ALL ON FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_app;
+
+-- Name: TABLE present_group; Type: ACL; Schema: read; Owner: tieout_owner
+
+GRANT SELECT ON TABLE read.present_group TO tieout_reader;
+GRANT SELECT ON TABLE read.present_group TO tieout_app;
 
 -- Name: TABLE entangled; Type: ACL; Schema: read; Owner: tieout_owner
 

@@ -16,6 +16,14 @@ SELECT document, kind, value AS number, value_hash AS folded FROM tieout.referen
 
 CREATE INDEX reference_group ON tieout.reference (document) WHERE role = 2;
 
+-- The documents that name a document as their group.
+CREATE VIEW read.present_group AS
+SELECT n.document AS member, o.document
+FROM tieout.reference n
+CROSS JOIN LATERAL (SELECT document FROM tieout.reference o WHERE o.value_hash = n.value_hash AND o.role = 0
+                    AND (o.kind, o.scope, o.value) = (n.kind, n.scope, n.value) OFFSET 0) o
+WHERE n.role = 2;
+
 -- Transactions that are never plain: with an event of which several revisions are known, suspended, or
 -- linked with others by a group document.
 CREATE VIEW read.entangled AS
@@ -26,12 +34,9 @@ UNION ALL
 SELECT component FROM tieout.suspended
 UNION ALL
 SELECT unnest(ARRAY[namer.component, named.component])
-FROM tieout.reference n
-CROSS JOIN LATERAL (SELECT document FROM tieout.reference o WHERE o.value_hash = n.value_hash AND o.role = 0
-                    AND (o.kind, o.scope, o.value) = (n.kind, n.scope, n.value) OFFSET 0) o
-JOIN tieout.document namer ON namer.id = n.document
-JOIN tieout.document named ON named.id = o.document
-WHERE n.role = 2;
+FROM read.present_group g
+JOIN tieout.document namer ON namer.id = g.member
+JOIN tieout.document named ON named.id = g.document;
 
 -- Whether what was known at K is what is known now.
 CREATE FUNCTION read.is_present(p_as_known timestamptz) RETURNS boolean

@@ -51,11 +51,19 @@ item AS (
     SELECT f.*, CASE WHEN wrong IS NOT NULL THEN read.due_in(calendar, from_at, rule) END AS due_at,
            coalesce(synchronised_at < $2 - make_interval(hours => (p.p ->> 'stopped_hours')::int), false) AS stopped
     FROM found f, p),
+wrong AS MATERIALIZED (SELECT DISTINCT owned AS code FROM item WHERE item.wrong IS NOT NULL),
+asked AS MATERIALIZED (  -- documents that may have used one, and those to which a group document lends that
+    SELECT u.document FROM p CROSS JOIN LATERAL (
+        SELECT e.document FROM read.present_event e
+        WHERE EXISTS (SELECT FROM wrong) AND p.p -> 'used_by' ? e.type
+          AND ltrim(lower(e.body -> 'dimensions' ->> (p.p ->> 'dimension')), '0') IN (SELECT code FROM wrong)) u),
 usage AS (
     SELECT u.code, u.currency, u.occurred_at, u.amount_minor FROM (
         SELECT DISTINCT ON (e.document) e.document, e.currency, e.occurred_at, e.amount_minor,
                ltrim(lower(e.body -> 'dimensions' ->> (p.p ->> 'dimension')), '0') AS code
-        FROM p CROSS JOIN read.flow_events(p.p ->> 'used_in', $2, $3) e
+        FROM p CROSS JOIN read.flow_events(p.p ->> 'used_in', $2, $3, ARRAY(
+            SELECT document FROM asked
+            UNION SELECT g.member FROM asked a JOIN read.present_group g ON g.document = a.document)) e
         WHERE p.p -> 'used_by' ? e.type AND e.body -> 'dimensions' ? (p.p ->> 'dimension')
         ORDER BY e.document, e.rank) u),
 used AS (

@@ -63,9 +63,31 @@ SELECT 1, document, at, id, id, date_trunc('month', at AT TIME ZONE 'UTC')::date
        WHEN type LIKE '%returned' THEN jsonb_build_object(
            'status', 'posted', 'attributes', jsonb_build_object('fiscal_year', to_char(at - interval '6 hours', 'YYYY'), 'document_number',
            (5100000000 + component + CASE WHEN luck BETWEEN 90 AND 94 THEN 3 WHEN luck = 909 THEN 5 ELSE 1 END)::text))
-       ELSE jsonb_build_object('actor', 'E' || component % 5000) END
+       ELSE jsonb_build_object('actor', 'E' || component % 5000, 'dimensions', jsonb_build_object('cost_center', component / 8 % 5000 + 10000)) END
 FROM (SELECT *, md5(type || document || at)::uuid AS id FROM fact) f ORDER BY at;
 INSERT INTO tieout.step
 SELECT document, min(at), max(at), sum(minor), count(*), type, max(CASE WHEN minor IS NOT NULL THEN 'EUR' END)
 FROM fact GROUP BY document, type ORDER BY document;
-DROP TABLE fact, claim
+DROP TABLE fact, claim;
+
+-- 5,000 cost centres in the ledger, and in the expense tool a minute later: 100 were closed since and 25 renamed, of which
+-- the expense tool did not hear of 25 each.
+CREATE TEMP TABLE centre AS
+SELECT 8 * ($1 + 1) + c AS document, (c + 10000)::text AS number, type, at + lag AS at, status, name
+FROM generate_series(0, 4999) c CROSS JOIN LATERAL (VALUES
+    (timestamptz '2025-06-01 08:00+02', 'open', 'Team ' || c, true, true),
+    ('2026-03-02 08:00+01', 'closed', 'Team ' || c, c % 50 = 0, c % 200 <> 0),
+    ('2026-03-02 08:00+01', 'open', 'Group ' || c, c % 200 = 1, false)) v(at, status, name, happened, heard)
+CROSS JOIN LATERAL (VALUES ('cost_center.changed', interval '0', true), ('cost_center.replicated', interval '1 minute', heard)) e(type, lag, told)
+WHERE happened AND told;
+INSERT INTO tieout.document
+SELECT document, document, 1, md5('d' || document)::uuid, 0, min(date_trunc('month', at))::date, max(date_trunc('month', at))::date, 'cost_center'
+FROM centre GROUP BY document;
+INSERT INTO tieout.reference
+SELECT DISTINCT document, 1, hashint8(document), hashint8(document), 0, 'cost_center', '', number FROM centre;
+INSERT INTO tieout.event
+SELECT 1, document, at, id, id, date_trunc('month', at AT TIME ZONE 'UTC')::date, 1, row_number() OVER (ORDER BY at), NULL, NULL, type, NULL, 'DE10',
+       jsonb_build_object('document', jsonb_build_array('cost_center', '', number), 'status', status, 'attributes', jsonb_build_object('name', name))
+FROM (SELECT *, md5(type || document || at)::uuid AS id FROM centre) f;
+INSERT INTO tieout.step SELECT document, min(at), max(at), NULL, count(*), type, NULL FROM centre GROUP BY document, type;
+DROP TABLE centre
