@@ -59,6 +59,13 @@ WHERE b.seq <= (SELECT read.seq_at($1)) AND NOT EXISTS (
 ORDER BY q.content, q.reason COLLATE "C"
 """
 
+_LINKS = """
+SELECT d.action, d.document, d.other, d.reason, d.actor,
+       EXISTS (SELECT FROM tieout.link_decision u WHERE u.undoes = d.id AND u.seq <= (SELECT read.seq_at($1))) AS undone
+FROM tieout.link_decision d WHERE d.action <> 'undo' AND d.seq <= (SELECT read.seq_at($1))
+ORDER BY d.document, d.other, d.action, d.reason COLLATE "C", d.actor COLLATE "C", undone
+"""
+
 _CASES = """
 SELECT document_id, step, status, basis_at, due_at, done_at, failed_at, amount_minor, currency, state
 FROM read.steps($1, $2, $3) ORDER BY document_id, ordinal
@@ -87,6 +94,7 @@ async def rows(
         ("event", _EVENTS, (as_known, until)),
         ("transaction", _TRANSACTIONS, (as_known, until)),
         ("quarantined", _QUARANTINED, (as_known,)),
+        ("link_decision", _LINKS, (as_known,)),
     ]
     if as_of is None:
         sections += [

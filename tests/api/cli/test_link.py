@@ -1,8 +1,10 @@
 """A person sees why documents belong together, decides otherwise, and takes that back."""
 
+import json
+
 import pytest
 
-from tests.api.cli.desk import Desk
+from tests.api.cli.desk import Desk, conforms
 
 
 @pytest.fixture
@@ -75,6 +77,11 @@ def test_a_cut_survives_that_the_source_tells_it_again_and_a_rebuild(trips: Desk
     # what was cut still finds it
     found = trips.shown("trace T-1", "trace")
     assert {d["number"] for t in found["transactions"] for d in t["documents"]} >= {"SO-1", "SO-4"}
+    dumped = [json.loads(line) for line in trips("dump").out.splitlines()]
+    for row in dumped:
+        conforms("dump", row)
+    (kept,) = [row for row in dumped if row["row"] == "link_decision"]
+    assert (kept["action"], kept["reason"], kept["undone"]) == ("cut", "of another trip", False)
     explained = trips.shown("transaction explain SO-2", "transaction-explain")
     assert [(d["action"], d["reason"]) for d in explained["decisions"]] == [
         ("cut", "of another trip")
