@@ -1,5 +1,9 @@
 -- $1 flow, $2 T, $3 K, $4 parameters, $5 documents (NULL: all)
 WITH p AS MATERIALIZED (SELECT $4::jsonb AS p),
+own AS MATERIALIZED (  -- the documents of this kind of master data, among those of all that is bought and claimed
+    SELECT coalesce(array_agg(d.document), '{}') AS documents FROM read.present_document d
+    WHERE (cardinality($5::bigint[]) IS NULL OR d.document = ANY ($5)) AND d.component IN (
+        SELECT e.component FROM read.present_event e WHERE e.type = ANY (ARRAY(SELECT t.type FROM read.step_type($1, $3) t)))),
 step AS MATERIALIZED (
     SELECT s.value ->> 'name' AS step, s.value ->> 'system' AS system
     FROM jsonb_array_elements(read.configuration($3) -> 'flows') f, jsonb_array_elements(f -> 'steps') s
@@ -9,8 +13,8 @@ value AS MATERIALIZED (  -- every value that somebody gave a code: known at K, t
            coalesce(e.body -> 'attributes', '{}') || jsonb_strip_nulls(jsonb_build_object('status', e.body -> 'status')) AS a,
            greatest(e.occurred_at, coalesce((e.body -> 'attributes' ->> 'valid_from')::timestamptz, e.occurred_at)) AS from_at,
            coalesce((e.body -> 'attributes' ->> 'valid_from')::timestamptz, e.occurred_at) AS valid_from
-    FROM read.step_events($1, $2, $3, p_documents => $5) e
-    JOIN read.documents($3, $5) d ON d.document = e.document WHERE e.side = 'done_by'),
+    FROM read.step_events($1, $2, $3, p_documents => (SELECT documents FROM own)) e
+    JOIN read.documents($3, (SELECT documents FROM own)) d ON d.document = e.document WHERE e.side = 'done_by'),
 owner AS (  -- the owner's value effective at T; none where all lie in the future
     SELECT DISTINCT ON (v.code) v.*, v.valid_from > $2 AS future, coalesce(lower(v.a ->> 'status') = ANY (closed.words), false) AS closed,
            min(v.occurred_at) OVER (PARTITION BY v.code) AS first_at
@@ -52,18 +56,18 @@ item AS (
            coalesce(synchronised_at < $2 - make_interval(hours => (p.p ->> 'stopped_hours')::int), false) AS stopped
     FROM found f, p),
 wrong AS MATERIALIZED (SELECT DISTINCT owned AS code FROM item WHERE item.wrong IS NOT NULL),
-asked AS MATERIALIZED (  -- documents that may have used one, and those to which a group document lends that
-    SELECT u.document FROM p CROSS JOIN LATERAL (
-        SELECT e.document FROM read.present_event e
-        WHERE EXISTS (SELECT FROM wrong) AND p.p -> 'used_by' ? e.type
-          AND ltrim(lower(e.body -> 'dimensions' ->> (p.p ->> 'dimension')), '0') IN (SELECT code FROM wrong)) u),
+asked AS MATERIALIZED (  -- documents that may have used one
+    SELECT e.document FROM read.present_event e
+    WHERE EXISTS (SELECT FROM wrong) AND e.type = ANY (ARRAY(SELECT jsonb_array_elements_text(p.p -> 'used_by') FROM p))
+      AND ltrim(lower(e.body -> 'dimensions' ->> (SELECT p.p ->> 'dimension' FROM p)), '0') = ANY (ARRAY(SELECT code FROM wrong))),
 usage AS (
     SELECT u.code, u.currency, u.occurred_at, u.amount_minor FROM (
         SELECT DISTINCT ON (e.document) e.document, e.currency, e.occurred_at, e.amount_minor,
                ltrim(lower(e.body -> 'dimensions' ->> (p.p ->> 'dimension')), '0') AS code
         FROM p CROSS JOIN read.flow_events(p.p ->> 'used_in', $2, $3, ARRAY(
             SELECT document FROM asked
-            UNION SELECT g.member FROM asked a JOIN read.present_group g ON g.document = a.document)) e
+            UNION  -- and those to which a group document lends that
+            SELECT g.member FROM asked a JOIN read.present_group g ON g.document = a.document)) e
         WHERE p.p -> 'used_by' ? e.type AND e.body -> 'dimensions' ? (p.p ->> 'dimension')
         ORDER BY e.document, e.rank) u),
 used AS (
