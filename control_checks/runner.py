@@ -79,9 +79,10 @@ class Population(msgspec.Struct):
         for s in settled:
             self.in_scope += s.items
             self.ok += s.items
-            if s.amount_minor is not None and s.currency is not None:
-                self.amounts["in_scope"][s.currency] += s.amount_minor
-                self.amounts["ok"][s.currency] += s.amount_minor
+            (currency,) = s.kind
+            if s.amount_minor is not None and currency is not None:
+                self.amounts["in_scope"][currency] += s.amount_minor
+                self.amounts["ok"][currency] += s.amount_minor
 
 
 class Engine:

@@ -78,9 +78,12 @@ async def reading(conn: Connection) -> AsyncIterator[None]:
 
 
 class Settled(NamedTuple):
-    """So many items of one currency (None: without amount) are OK; their sum in minor units."""
+    """So many items of one kind are OK; their sum in minor units.
 
-    currency: str | None
+    What is of one kind is asked for: the same currency (None: without amount), or more than that.
+    """
+
+    kind: list[Any]
     items: int
     amount_minor: int | None
 
@@ -90,22 +93,31 @@ REST_SHARE_MAX = 0.15
 
 
 async def population(
-    conn: Connection, plain: str, query: str, subjects: Collection[str], *parameters: object
+    conn: Connection,
+    plain: str,
+    query: str,
+    subjects: Collection[str],
+    *parameters: object,
+    kind: str = "currency",
 ) -> tuple[list[Settled], list[Any]]:
     """Return what a check's `plain.sql` settles, and the items that its query finds in all the rest.
 
     `parameters` are flow, T, K, and the control's own. What is known of `subjects` (content ids) is not
-    settled, but looked at closely. Of what was known earlier than now nothing is settled either.
+    settled, but looked at closely. Of what was known earlier than now nothing is settled either. `kind` are
+    the columns of `plain.sql` that make a kind of items.
     """
     async with reading(conn):
         settled: list[Settled] = []
         documents: list[int] | None = None
         if plain and await conn.fetchval("SELECT read.is_present($1)", parameters[2]):
             *seen, rest = await conn.fetch(
-                _FIRST_SIGHT.format(plain=plain), *parameters, list(subjects)
+                _FIRST_SIGHT.format(plain=plain, kind=kind), *parameters, list(subjects)
             )
             if rest["others"] <= REST_SHARE_MAX * rest["items"]:
-                settled = [Settled(s["currency"], s["items"], s["amount_minor"]) for s in seen]
+                settled = [
+                    Settled(msgspec.json.decode(s["kind"]), s["items"], s["amount_minor"])
+                    for s in seen
+                ]
                 documents = rest["documents"] or []
         return settled, await conn.fetch(query, *parameters, documents)
 
@@ -113,14 +125,14 @@ async def population(
 _FIRST_SIGHT = """
 WITH typed AS (SELECT $1::text, $2::timestamptz, $3::timestamptz, $4::jsonb),
 seen AS MATERIALIZED (
-    SELECT s.component, s.items, s.amount_minor, s.currency,
+    SELECT s.component, s.items, s.amount_minor, {kind},
            coalesce(s.settled, false) AND s.component NOT IN (
                SELECT component FROM read.present_document
                WHERE cardinality($5::uuid[]) > 0 AND document_id = ANY ($5)) AS settled
     FROM ({plain}) s)
-SELECT 1 AS part, currency, sum(items)::bigint AS items, sum(items * amount_minor)::bigint AS amount_minor,
+SELECT 1 AS part, jsonb_build_array({kind}) AS kind, sum(items)::bigint AS items, sum(items * amount_minor)::bigint AS amount_minor,
        NULL::bigint AS others, NULL::bigint[] AS documents
-FROM seen WHERE settled AND items > 0 GROUP BY currency
+FROM seen WHERE settled AND items > 0 GROUP BY {kind}
 UNION ALL
 SELECT 2, NULL, count(*), NULL, count(*) FILTER (WHERE NOT settled), (
     SELECT array_agg(d.document)

@@ -782,6 +782,11 @@ CREATE FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p
             FROM flow,
              LATERAL jsonb_each((flow.flow -> 'ends'::text)) e(key, value)
          UNION
+          SELECT jsonb_array_elements_text((e.value -> 'until'::text)) AS type,
+             NULL::text AS meaning
+            FROM flow,
+             LATERAL jsonb_each((flow.flow -> 'ends'::text)) e(key, value)
+         UNION
           SELECT jsonb_array_elements_text((c.components || c.tax)) AS type,
              'odd'::text AS meaning
             FROM read.comparisons(meaning.p_flow, meaning.p_as_known) c(ordinal, left_step, right_step, tolerance_minor, grain, in_parts, components, tax)
@@ -817,6 +822,49 @@ CREATE FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p
 END;
 
 ALTER FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) OWNER TO tieout_owner;
+
+-- Name: present_event; Type: VIEW; Schema: read; Owner: tieout_owner
+
+CREATE VIEW read.present_event AS
+ SELECT d.component,
+    e.document,
+    d.kind,
+    d.content_id AS document_id,
+    e.type,
+    e.occurred_at,
+    e.amount_minor,
+    e.currency,
+    e.entity,
+    e.body
+   FROM (tieout.event e
+     LEFT JOIN tieout.document d ON ((d.id = e.document)));
+
+ALTER VIEW read.present_event OWNER TO tieout_owner;
+
+-- Name: meant(text, timestamp with time zone, timestamp with time zone, text, text[], text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.meant(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[] DEFAULT '{}'::text[]) RETURNS TABLE(component bigint, document bigint, occurred_at timestamp with time zone, amount_minor bigint, currency text, entity text, on_anchor boolean, weight integer, is_done boolean, is_undone boolean, is_once boolean, counts boolean, touches boolean)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT e.component,
+     e.document,
+     e.occurred_at,
+     e.amount_minor,
+     e.currency,
+     e.entity,
+     m.on_anchor,
+     m.weight,
+     m.is_done,
+     m.is_undone,
+     m.is_once,
+     m.counts,
+     m.touches
+    FROM (read.present_event e
+      JOIN read.meaning(meant.p_flow, meant.p_as_known, meant.p_stands, meant.p_once, meant.p_odd) m(type, on_anchor, weight, is_done, is_undone, is_once, counts, touches) ON (((m.type = e.type) AND (m.on_anchor = (e.kind = ( SELECT read.anchor_kind(meant.p_flow, meant.p_as_known) AS anchor_kind))))))
+   WHERE (e.occurred_at <= meant.p_as_of);
+END;
+
+ALTER FUNCTION read.meant(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) OWNER TO tieout_owner;
 
 -- Name: names(timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
@@ -875,23 +923,6 @@ UNION ALL
 
 ALTER VIEW read.entangled OWNER TO tieout_owner;
 
--- Name: present_event; Type: VIEW; Schema: read; Owner: tieout_owner
-
-CREATE VIEW read.present_event AS
- SELECT d.component,
-    e.document,
-    d.kind,
-    d.content_id AS document_id,
-    e.type,
-    e.occurred_at,
-    e.amount_minor,
-    e.currency,
-    e.body
-   FROM (tieout.event e
-     LEFT JOIN tieout.document d ON ((d.id = e.document)));
-
-ALTER VIEW read.present_event OWNER TO tieout_owner;
-
 -- Name: plain(text, timestamp with time zone, timestamp with time zone, text, text[], text[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[] DEFAULT '{}'::text[]) RETURNS TABLE(component bigint, plain boolean, absent boolean, even boolean, amount_minor bigint, currency text, once_minor bigint, once_currency text, stands_at timestamp with time zone, last_at timestamp with time zone)
@@ -915,24 +946,22 @@ CREATE FUNCTION read.plain(p_flow text, p_as_of timestamp with time zone, p_as_k
      x.done_at,
      x.last_at
     FROM (( SELECT e.component,
-             sum(m.weight) AS weight,
+             sum(e.weight) AS weight,
              count(*) AS events,
-             bool_or(m.touches) AS touched,
-             min(e.document) FILTER (WHERE m.on_anchor) AS first_anchor,
-             max(e.document) FILTER (WHERE m.on_anchor) AS last_anchor,
-             max(e.occurred_at) FILTER (WHERE m.is_done) AS done_at,
-             max(e.occurred_at) FILTER (WHERE m.is_undone) AS undone_at,
-             max(e.occurred_at) FILTER (WHERE m.is_once) AS last_at,
-             min(e.amount_minor) FILTER (WHERE m.counts) AS "least",
-             max(e.amount_minor) FILTER (WHERE m.counts) AS most,
-             min(e.currency) FILTER (WHERE m.counts) AS first_currency,
-             max(e.currency) FILTER (WHERE m.counts) AS last_currency,
-             min(e.amount_minor) FILTER (WHERE m.is_once) AS once_minor,
-             min(e.currency) FILTER (WHERE m.is_once) AS once_currency,
-             count(*) FILTER (WHERE ((e.amount_minor IS NULL) AND (m.is_once OR m.is_done))) AS untold
-            FROM (read.present_event e
-              JOIN read.meaning(plain.p_flow, plain.p_as_known, plain.p_stands, plain.p_once, plain.p_odd) m(type, on_anchor, weight, is_done, is_undone, is_once, counts, touches) ON (((m.type = e.type) AND (m.on_anchor = (e.kind = ( SELECT read.anchor_kind(plain.p_flow, plain.p_as_known) AS anchor_kind))))))
-           WHERE (e.occurred_at <= plain.p_as_of)
+             bool_or(e.touches) AS touched,
+             min(e.document) FILTER (WHERE e.on_anchor) AS first_anchor,
+             max(e.document) FILTER (WHERE e.on_anchor) AS last_anchor,
+             max(e.occurred_at) FILTER (WHERE e.is_done) AS done_at,
+             max(e.occurred_at) FILTER (WHERE e.is_undone) AS undone_at,
+             max(e.occurred_at) FILTER (WHERE e.is_once) AS last_at,
+             min(e.amount_minor) FILTER (WHERE e.counts) AS "least",
+             max(e.amount_minor) FILTER (WHERE e.counts) AS most,
+             min(e.currency) FILTER (WHERE e.counts) AS first_currency,
+             max(e.currency) FILTER (WHERE e.counts) AS last_currency,
+             min(e.amount_minor) FILTER (WHERE e.is_once) AS once_minor,
+             min(e.currency) FILTER (WHERE e.is_once) AS once_currency,
+             count(*) FILTER (WHERE ((e.amount_minor IS NULL) AND (e.is_once OR e.is_done))) AS untold
+            FROM read.meant(plain.p_flow, plain.p_as_of, plain.p_as_known, plain.p_stands, plain.p_once, plain.p_odd) e(component, document, occurred_at, amount_minor, currency, entity, on_anchor, weight, is_done, is_undone, is_once, counts, touches)
            GROUP BY e.component) x
       LEFT JOIN ( SELECT DISTINCT entangled.component
             FROM read.entangled) t ON ((t.component = x.component)));
@@ -2504,6 +2533,17 @@ REVOKE ALL ON FUNCTION read.meaning(p_flow text, p_as_known timestamp with time 
 GRANT ALL ON FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_reader;
 GRANT ALL ON FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_app;
 
+-- Name: TABLE present_event; Type: ACL; Schema: read; Owner: tieout_owner
+
+GRANT SELECT ON TABLE read.present_event TO tieout_reader;
+GRANT SELECT ON TABLE read.present_event TO tieout_app;
+
+-- Name: FUNCTION meant(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.meant(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.meant(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.meant(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_app;
+
 -- Name: FUNCTION names(p_as_known timestamp with time zone, p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) FROM PUBLIC;
@@ -2519,11 +2559,6 @@ GRANT SELECT ON TABLE read.present_group TO tieout_app;
 
 GRANT SELECT ON TABLE read.entangled TO tieout_reader;
 GRANT SELECT ON TABLE read.entangled TO tieout_app;
-
--- Name: TABLE present_event; Type: ACL; Schema: read; Owner: tieout_owner
-
-GRANT SELECT ON TABLE read.present_event TO tieout_reader;
-GRANT SELECT ON TABLE read.present_event TO tieout_app;
 
 -- Name: FUNCTION plain(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]); Type: ACL; Schema: read; Owner: tieout_owner
 

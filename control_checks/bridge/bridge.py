@@ -23,7 +23,7 @@ from collector.settings.definitions import Control, Flow
 from collector.store import runs as kept
 from collector.store import totals
 from collector.store.ingest import Connection
-from collector.store.runs import population
+from collector.store.runs import Settled, population
 from control_checks.runner import Engine
 
 OWNERS = (
@@ -48,7 +48,7 @@ CELLS = ("from", "to", "in_transit", "rejected_or_withdrawn", "reversed", "exclu
 
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _PARTS = Path(__file__).with_name("bridge.sql").read_text(encoding="utf-8")
-_OTHER_PERIODS = Path(__file__).with_name("plain.sql").read_text(encoding="utf-8")
+_FIRST_SIGHT = Path(__file__).with_name("plain.sql").read_text(encoding="utf-8")
 _SUMS = """
 SELECT hop, from_step, to_step, entity, currency, cell, sum(count)::bigint AS count,
        sum(amount_minor)::bigint AS amount_minor, count(*) AS items
@@ -103,7 +103,8 @@ class Bridge:
         rows: list[Document] = []
         memo: list[Document] = []
         for flow in self.flows:
-            sums = await self._ask(_PARTS + _SUMS, flow, period)
+            settled, sums = await self._ask(_PARTS + _SUMS, flow, period)
+            sums += _passed(flow, settled)
             rows += _rows(flow.flow, [row for row in sums if row["hop"]])
             memo += [_memo(flow.flow, row) for row in sums if not row["hop"]]
         return {
@@ -130,7 +131,7 @@ class Bridge:
             {"flow": of.flow, **row}
             for of in self.flows
             if flow in (None, of.flow)
-            for row in await self._ask(_PARTS + _ITEMS, of, period, **narrowed)
+            for row in await self._list(of, period, **narrowed)
         ]
 
     async def page(self, period: str, skip: int, length: int, **only: str | None) -> list[Document]:
@@ -138,7 +139,7 @@ class Bridge:
         return [
             {"flow": of.flow, **row}
             for of in self.flows
-            for row in await self._ask(_PARTS + _ITEMS, of, period, **only, skip=skip, page=length)
+            for row in await self._list(of, period, **only, skip=skip, page=length)
         ]
 
     def _runs(self) -> dict[str, int]:
@@ -148,24 +149,29 @@ class Bridge:
         did_not_run = [f"{run.control} did not run: {run.error}" for run in self.runs if run.error]
         return sorted({gap["sentence"] for run in self.runs for gap in run.gaps}) + did_not_run
 
+    async def _list(self, flow: Flow, period: str, **only: str | int | None) -> list[Document]:
+        _, rows = await self._ask(_PARTS + _ITEMS, flow, period, listed=True, **only)
+        return rows
+
     async def _ask(
         self, query: str, flow: Flow, period: str, **only: str | int | None
-    ) -> list[Document]:
+    ) -> tuple[list[Settled], list[Document]]:
         if not _PERIOD.fullmatch(period):
             raise Misconfigured(f"'{period}' is no period. Write a month, such as 2026-10.")
         parameters = {**self._parameters(flow), "period": period, **only}
         async with self.connect() as conn:
-            _, rows = await population(
+            settled, rows = await population(
                 conn,
-                _OTHER_PERIODS,
+                _FIRST_SIGHT,
                 query,
                 (),
                 flow.flow,
                 self.as_of,
                 self.as_known,
                 msgspec.json.encode(parameters).decode(),
+                kind="entity, currency, hops",
             )
-        return [dict(row) for row in rows]
+        return settled, [dict(row) for row in rows]
 
     def _parameters(self, flow: Flow) -> Document:
         controls = self.engine.configuration.settings.controls
@@ -192,6 +198,7 @@ class Bridge:
                 }
                 for n, (left, right) in enumerate(pairwise(flow.bridge), start=1)
             ],
+            "once": f"{{{','.join(flow.bridge[1:])}}}",
             "rules": rules,
             "runs": [
                 {
@@ -297,6 +304,27 @@ def _of(controls: Mapping[str, Control], flow: Flow) -> dict[str, Control]:
     }
 
 
+def _passed(flow: Flow, settled: Iterable[Settled]) -> list[Document]:
+    """Return what transactions add that were settled at first sight: on each hop the same to both cells."""
+    hops = list(pairwise(flow.bridge))
+    return [
+        {
+            "hop": hop,
+            "from_step": hops[hop - 1][0],
+            "to_step": hops[hop - 1][1],
+            "entity": entity,
+            "currency": currency,
+            "cell": cell,
+            "count": items,
+            "amount_minor": amount_minor,
+            "items": items,
+        }
+        for (entity, currency, begun), items, amount_minor in settled
+        for hop in begun
+        for cell in ("from", "to")
+    ]
+
+
 def _memo(flow: str, row: Document) -> Document:
     shown = {name: row[name] for name in ("entity", "currency", "count", "amount_minor")}
     return {"flow": flow, "control": row["to_step"], **shown}
@@ -321,13 +349,22 @@ def _rows(flow: str, sums: Iterable[Document]) -> list[Document]:
         )
         if row["cell"] == "unexplained":
             found["unexplained_items"] = row["items"]
-        found["cells"][row["cell"]] = {"count": row["count"], "amount_minor": row["amount_minor"]}
+        cell = found["cells"].setdefault(row["cell"], {"count": 0, "amount_minor": None})
+        cell["count"] += row["count"]
+        if row["amount_minor"] is not None:
+            cell["amount_minor"] = (cell["amount_minor"] or 0) + row["amount_minor"]
     for found in rows.values():
         nothing = {"count": 0, "amount_minor": None if found["currency"] is None else 0}
         found["cells"].setdefault("unexplained", nothing)
         found["cells"] = dict(sorted(found["cells"].items(), key=_place))
         found["unexplained_minor"] = found["cells"]["unexplained"]["amount_minor"]
-    return list(rows.values())
+    return [rows[key] for key in sorted(rows, key=_order)]
+
+
+def _order(key: tuple[str | None, str | None, int]) -> tuple[Any, ...]:
+    """Put rows in the order of their entity, currency and hop; what is not known comes last."""
+    entity, currency, hop = key
+    return entity is None, entity or "", currency is None, currency or "", hop
 
 
 def _place(cell: tuple[str, Any]) -> tuple[int, str]:

@@ -56,7 +56,7 @@ rounding AS (  -- what amount_differs allows the documents that did the later st
         WHERE e.side IN ('done_by', 'undone_by') ORDER BY e.step, e.document, e.rank DESC) e
     JOIN hop h ON h.to_step = e.step
     WHERE e.side = 'done_by' AND e.body -> 'attributes' ? 'lines' GROUP BY h.hop, e.component),
-weighed AS (
+weighed AS MATERIALIZED (  -- each of these is long, and asked for several times
     SELECT i.*, r.minor AS rounding_minor, o.control, o.reason, o.sentence, twice.control AS twice,
            CASE WHEN NOT i.is_undone AND abs(i.minor - CASE WHEN i.arrived THEN i.to_minor ELSE 0 END)
                      >= abs(twice.difference_minor) THEN twice.difference_minor ELSE 0 END AS twice_minor,
@@ -78,7 +78,7 @@ weighed AS (
     LEFT JOIN owned twice ON twice.hop = i.hop AND twice.anchor = i.anchor AND twice.at_from
     LEFT JOIN rounding r ON r.hop = i.hop AND r.component = i.component
     LEFT JOIN documented k ON k.hop = i.hop AND k.component = i.component AND k.currency = i.currency),
-placed AS (
+placed AS MATERIALIZED (
     SELECT w.*, CASE WHEN class = 'to' THEN to_minor ELSE minor - coalesce(twice_minor, 0) END AS class_minor,
            CASE WHEN class = 'to' THEN minor - to_minor - coalesce(components_minor, 0)
                 - coalesce(difference_minor, 0) - coalesce(twice_minor, 0)

@@ -21,6 +21,7 @@ from control_checks.bridge.bridge import Bridge, prepared
 from control_checks.cases import STREAM, Case, configuration, facts, instant
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
+from tests.control_checks.test_first_sight import world as stories
 from tests.support.postgres import Database, emptied, fresh_database
 from tests.support.store import DatabaseStore, at
 
@@ -562,3 +563,18 @@ async def test_a_random_world_is_as_counted_and_foots(shared: Database, seed: in
         if item["cell"] != "from":
             seen[f"{item['from']}→{item['to']}", item["number"]] += item["count"]
     assert set(seen.values()) == {1}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("seed", range(12))
+async def test_what_passes_at_first_sight_changes_no_cell(
+    shared: Database, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = stories(Random(seed))  # noqa: S311 -- a repeatable world
+    bridge, _ = await _bridge(shared, world(f"seed {seed}", told))
+    shown = []
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(runs, "REST_SHARE_MAX", share)
+        shown.append(await bridge.document("2026-01"))
+    assert shown[0] == shown[1]
+    assert shown[0]["rows"]

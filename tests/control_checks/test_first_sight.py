@@ -106,8 +106,9 @@ async def _found(conn: Any, name: str, plain: str, parameters: str, case: Case) 
     )
     found: Counter[Any] = Counter()
     for s in settled:
-        found["ok", s.currency] += s.items
-        found["sum", s.currency] += s.amount_minor or 0
+        (currency,) = s.kind
+        found["ok", currency] += s.items
+        found["sum", currency] += s.amount_minor or 0
     for row in rows:
         if row["finding"] == "ok":
             found["ok", row["currency"]] += 1

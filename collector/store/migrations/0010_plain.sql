@@ -4,7 +4,8 @@
 -- The events that are known now, as they are: of each revision, and whatever became of their document. Every event
 -- has one; an outer join is left out where nothing is asked of it.
 CREATE VIEW read.present_event AS
-SELECT d.component, e.document, d.kind, d.content_id AS document_id, e.type, e.occurred_at, e.amount_minor, e.currency, e.body
+SELECT d.component, e.document, d.kind, d.content_id AS document_id, e.type, e.occurred_at, e.amount_minor, e.currency, e.entity,
+       e.body
 FROM tieout.event e LEFT JOIN tieout.document d ON d.id = e.document;
 
 CREATE VIEW read.present_document AS
@@ -62,6 +63,8 @@ BEGIN ATOMIC
         UNION
         SELECT jsonb_array_elements_text(e.value -> 'by') AS type, 'odd'::text AS meaning FROM flow, jsonb_each(flow -> 'ends') e
         UNION
+        SELECT jsonb_array_elements_text(e.value -> 'until') AS type, NULL::text AS meaning FROM flow, jsonb_each(flow -> 'ends') e
+        UNION
         SELECT jsonb_array_elements_text(c.components || c.tax) AS type, 'odd'::text AS meaning FROM read.comparisons(p_flow, p_as_known) c
         UNION
         SELECT unnest(p_odd) AS type, 'odd'::text AS meaning),
@@ -80,6 +83,20 @@ END;
 CREATE FUNCTION read.anchor_kind(p_flow text, p_as_known timestamptz) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 RETURN tieout.flow_definition(p_flow, p_as_known) ->> 'anchor';
+
+-- The events of a flow at T, with what they mean. Without a setting of its own, so that it becomes part of the query.
+CREATE FUNCTION read.meant(p_flow text, p_as_of timestamptz, p_as_known timestamptz, p_stands text, p_once text[], p_odd text[] DEFAULT '{}')
+RETURNS TABLE (component bigint, document bigint, occurred_at timestamptz, amount_minor bigint, currency text, entity text,
+               on_anchor boolean, weight integer, is_done boolean, is_undone boolean, is_once boolean, counts boolean, touches boolean)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT e.component, e.document, e.occurred_at, e.amount_minor, e.currency, e.entity,
+           m.on_anchor, m.weight, m.is_done, m.is_undone, m.is_once, m.counts, m.touches
+    FROM read.present_event e
+    JOIN read.meaning(p_flow, p_as_known, p_stands, p_once, p_odd) m
+      ON m.type = e.type AND m.on_anchor = (e.kind = (SELECT read.anchor_kind(p_flow, p_as_known)))
+    WHERE e.occurred_at <= p_as_of;
+END;
 
 -- Every transaction with an event of a flow at T, and whether it is plain: one document of the anchor's kind, on
 -- which `p_stands` (a step, or NULL) was last done and not undone later; each of `p_once`, at most three, done once;
@@ -101,18 +118,15 @@ BEGIN ATOMIC
            NOT x.touched AND t.component IS NULL,
            x.least = x.most AND x.first_currency = x.last_currency AND x.untold = 0,
            x.least, x.first_currency, x.once_minor, x.once_currency, x.done_at, x.last_at
-    FROM (SELECT e.component, sum(m.weight) AS weight, count(*) AS events, bool_or(m.touches) AS touched,
-                 min(e.document) FILTER (WHERE m.on_anchor) AS first_anchor, max(e.document) FILTER (WHERE m.on_anchor) AS last_anchor,
-                 max(e.occurred_at) FILTER (WHERE m.is_done) AS done_at, max(e.occurred_at) FILTER (WHERE m.is_undone) AS undone_at,
-                 max(e.occurred_at) FILTER (WHERE m.is_once) AS last_at,
-                 min(e.amount_minor) FILTER (WHERE m.counts) AS least, max(e.amount_minor) FILTER (WHERE m.counts) AS most,
-                 min(e.currency) FILTER (WHERE m.counts) AS first_currency, max(e.currency) FILTER (WHERE m.counts) AS last_currency,
-                 min(e.amount_minor) FILTER (WHERE m.is_once) AS once_minor, min(e.currency) FILTER (WHERE m.is_once) AS once_currency,
-                 count(*) FILTER (WHERE e.amount_minor IS NULL AND (m.is_once OR m.is_done)) AS untold
-          FROM read.present_event e
-          JOIN read.meaning(p_flow, p_as_known, p_stands, p_once, p_odd) m
-            ON m.type = e.type AND m.on_anchor = (e.kind = (SELECT read.anchor_kind(p_flow, p_as_known)))
-          WHERE e.occurred_at <= p_as_of GROUP BY e.component) x
+    FROM (SELECT e.component, sum(e.weight) AS weight, count(*) AS events, bool_or(e.touches) AS touched,
+                 min(e.document) FILTER (WHERE e.on_anchor) AS first_anchor, max(e.document) FILTER (WHERE e.on_anchor) AS last_anchor,
+                 max(e.occurred_at) FILTER (WHERE e.is_done) AS done_at, max(e.occurred_at) FILTER (WHERE e.is_undone) AS undone_at,
+                 max(e.occurred_at) FILTER (WHERE e.is_once) AS last_at,
+                 min(e.amount_minor) FILTER (WHERE e.counts) AS least, max(e.amount_minor) FILTER (WHERE e.counts) AS most,
+                 min(e.currency) FILTER (WHERE e.counts) AS first_currency, max(e.currency) FILTER (WHERE e.counts) AS last_currency,
+                 min(e.amount_minor) FILTER (WHERE e.is_once) AS once_minor, min(e.currency) FILTER (WHERE e.is_once) AS once_currency,
+                 count(*) FILTER (WHERE e.amount_minor IS NULL AND (e.is_once OR e.is_done)) AS untold
+          FROM read.meant(p_flow, p_as_of, p_as_known, p_stands, p_once, p_odd) e GROUP BY e.component) x
     LEFT JOIN (SELECT DISTINCT component FROM read.entangled) t ON t.component = x.component;
 END;
 

@@ -53,9 +53,9 @@ placed AS (
 SELECT hop AS "to", cell, sum(n)::bigint AS count, sum(minor)::bigint AS amount_minor
 FROM placed CROSS JOIN LATERAL (VALUES
     ('from', 1, from_minor),
-    (class, 1, CASE class WHEN 'to' THEN to_minor ELSE from_minor END),
+    (class, 1, CASE WHEN class = 'to' THEN to_minor WHEN undone THEN from_minor ELSE from_minor - coalesce(twice, 0) END),
     ('components', 0, CASE class WHEN 'to' THEN less END),
     ('exceptions:amounts', 0, CASE class WHEN 'to' THEN wrong END),
-    ('exceptions:twice', 0, CASE class WHEN 'to' THEN twice END),
+    ('exceptions:twice', 0, CASE WHEN undone IS NOT TRUE THEN twice END),
     ('unexplained', 0, CASE class WHEN 'to' THEN from_minor - to_minor - coalesce(less, 0) - coalesce(wrong, 0) - coalesce(twice, 0) END)
     ) v(cell, n, minor) WHERE n = 1 OR minor <> 0 GROUP BY hop, cell
