@@ -24,7 +24,7 @@ begun AS (
                AND max(e.occurred_at) FILTER (WHERE e.is_done) > coalesce(max(e.occurred_at) FILTER (WHERE e.is_undone), '-infinity')
                AND min(e.amount_minor) FILTER (WHERE e.counts) = max(e.amount_minor) FILTER (WHERE e.counts)
                AND min(e.currency) FILTER (WHERE e.counts) = max(e.currency) FILTER (WHERE e.counts)
-               AND count(*) FILTER (WHERE e.amount_minor IS NULL AND (e.is_once OR e.is_done)) = 0
+               AND count(e.amount_minor) FILTER (WHERE e.on_anchor) > 0  -- what states none has the one that is claimed
                AND min(e.entity) FILTER (WHERE e.on_anchor) = max(e.entity) FILTER (WHERE e.on_anchor)
                AND NOT $4::jsonb ? 'listed' AS plain
     FROM read.meant($1, $2, $3, $4::jsonb -> 'hops' -> 0 ->> 'from_step', ($4::jsonb ->> 'once')::text[]) e

