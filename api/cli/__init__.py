@@ -10,6 +10,7 @@ from api.cli import (
     flow,
     grafana,
     quarantine,
+    readiness,
     service,
     story,
 )
@@ -18,6 +19,7 @@ from api.cli.root import cli
 for _commands in (
     config,
     data,
+    readiness,
     flow,
     story,
     control,

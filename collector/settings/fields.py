@@ -7,11 +7,15 @@ import re
 from collections.abc import Mapping as MappingOf
 from functools import cache
 from importlib import resources
+from typing import Final
 
 import yaml
 from pydantic import Field
 
 from collector.settings.mapping import Definition
+
+_INTERFACES: Final = frozenset({"IntegrationFlowName", "workflowName", "processName", "routeId"})
+"""Fields in which middleware names the interface: SAP Cloud Integration, Azure Logic Apps, Boomi, Camel."""
 
 
 class CarryingField(Definition):
@@ -37,3 +41,8 @@ def carrying_field(expr: str) -> tuple[str, CarryingField] | None:
         if part in known:
             return part, known[part]
     return None
+
+
+def names_an_interface(expr: str) -> bool:
+    """Say whether an expression of a mapping reads the name of an interface."""
+    return expr.rsplit(".", 1)[-1] in _INTERFACES
