@@ -106,13 +106,13 @@ class Readiness(msgspec.Struct):
 
 
 class _Meant(msgspec.Struct):
-    """What the mapping of a stream expects of the records behind one event type."""
+    """What the mapping of a stream expects of the records behind one event type of a kind of document."""
 
     source: str
     stream: str
     type: str
-    interface: str | None
     document: str
+    interface: str | None
     keys: set[Key]
     is_shared: bool = False
 
@@ -125,6 +125,7 @@ class _Meant(msgspec.Struct):
             "source": self.source,
             "stream": self.stream,
             "type": self.type,
+            "document": self.document,
             "interface": self.interface,
             "keys": [_holds(IDENTITY, name) for name in names],
             "defaults": [_holds(CONTEXT, n, v) for n, kind in meant.items() for v in kind.defaults],
@@ -146,6 +147,7 @@ async def assess(conn: Connection, configuration: Configuration, limit: Limit) -
     most = settings.limits.max_documents
     found = _Found(meant)
     async with conn.transaction(isolation="repeatable_read", readonly=True):
+        await readiness.read_whole(conn)
         held = await readiness.crowded(conn, min([most, *_own_limits(settings.known_kinds)]))
         crowded = [row for row in held if row["documents"] > limit(row["kind"])]
         names = [(row["value_hash"], row["name_hash"]) for row in crowded]
@@ -178,8 +180,8 @@ def _order(place: Place) -> tuple[str, str, str]:
 
 
 def _meant(settings: Settings) -> list[_Meant]:
-    """List what the mappings expect, by stream and event type."""
-    found: dict[tuple[str, str, str], _Meant] = {}
+    """List what the mappings expect, by stream, event type and kind of document."""
+    found: dict[tuple[str, str, str, str], _Meant] = {}
     known_by: defaultdict[str, set[str]] = defaultdict(set)
     for source, stream, mapping in _mappings(settings):
         system = settings.sources[source].system
@@ -192,8 +194,8 @@ def _meant(settings: Settings) -> list[_Meant]:
             for reference in joining:
                 known_by[reference.kind].add(system)
             for event_type in _types_of(rule):
-                said = _Meant(source, stream, event_type, interface, document.type, set())
-                said = found.setdefault((source, stream, event_type), said)
+                place = source, stream, event_type, document.type
+                said = found.setdefault(place, _Meant(*place, interface, set()))
                 said.keys |= {Key(r.kind, r.value) for r in joining if r.kind != document.type}
     for said in found.values():
         said.is_shared = len(known_by[said.document]) > 1

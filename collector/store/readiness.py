@@ -12,10 +12,10 @@ Names = Sequence[tuple[int, int]]
 
 _ASKED = """
 asked AS MATERIALIZED (
-    SELECT a.n, s.id AS stream, a.type, a.interface, ARRAY(SELECT jsonb_array_elements(a.keys)) AS keys,
+    SELECT a.n, s.id AS stream, a.type, a.document, a.interface, ARRAY(SELECT jsonb_array_elements(a.keys)) AS keys,
            ARRAY(SELECT jsonb_array_elements(a.defaults)) AS defaults,
            ARRAY(SELECT jsonb_array_elements(a.invalid)) AS invalid
-    FROM jsonb_to_recordset($1) a(n int, source text, stream text, type text, interface text,
+    FROM jsonb_to_recordset($1) a(n int, source text, stream text, type text, document text, interface text,
                                   keys jsonb, defaults jsonb, invalid jsonb)
     JOIN tieout.stream s ON (s.source, s.stream) = (a.source, a.stream))
 """
@@ -32,7 +32,7 @@ FROM (SELECT a.n, e.body -> 'attributes' ->> a.interface AS interface,
                   ELSE 'missing' END AS verdict
       FROM tieout.event e
       JOIN tieout.batch b ON b.id = e.batch
-      JOIN asked a ON a.stream = b.stream AND a.type = e.type) x
+      JOIN asked a ON a.stream = b.stream AND a.type = e.type AND a.document = e.body -> 'document' ->> 0) x
 GROUP BY n, interface, verdict
 """  # noqa: S608 -- a constant
 
@@ -83,22 +83,33 @@ alone AS MATERIALIZED (
     FROM lone d
     CROSS JOIN LATERAL (SELECT amount_minor, currency FROM tieout.step s
                         WHERE s.document = d.id AND s.type = ANY ($6)
-                        ORDER BY s.last_at DESC, s.type LIMIT 1) s)
+                        ORDER BY s.last_at DESC, s.type LIMIT 1) s),
+told AS MATERIALIZED (
+    SELECT d.*, e.batch, e.type, e.body -> 'attributes' AS attributes
+    FROM alone d
+    CROSS JOIN LATERAL (SELECT * FROM tieout.event e WHERE e.document = d.id
+                        AND e.month >= d.first_month AND e.month <= d.last_month OFFSET 0) e)
 SELECT source, stream, interface, keyed, currency, count(*) AS documents, sum(amount_minor)::bigint AS amount_minor
-FROM (SELECT DISTINCT d.id, d.keyed, d.amount_minor, CASE WHEN d.amount_minor IS NOT NULL THEN d.currency END AS currency,
-             s.source, s.stream, e.body -> 'attributes' ->> a.interface AS interface
-      FROM alone d
-      CROSS JOIN LATERAL (SELECT * FROM tieout.event e WHERE e.document = d.id
-                          AND e.month >= d.first_month AND e.month <= d.last_month) e
-      JOIN tieout.batch b ON b.id = e.batch
+FROM (SELECT DISTINCT t.id, t.keyed, t.amount_minor, CASE WHEN t.amount_minor IS NOT NULL THEN t.currency END AS currency,
+             s.source, s.stream, t.attributes ->> a.interface AS interface
+      FROM told t
+      JOIN tieout.batch b ON b.id = t.batch
       JOIN tieout.stream s ON s.id = b.stream
-      JOIN asked a ON a.stream = b.stream AND a.type = e.type) x
+      JOIN asked a ON a.stream = b.stream AND a.type = t.type AND a.document = t.kind) x
 GROUP BY 1, 2, 3, 4, 5
 """  # noqa: S608 -- a constant
 
 
+async def read_whole(conn: Connection) -> None:
+    """Have the queries of this transaction hash whole tables in memory, whatever statistics say."""
+    await conn.execute(
+        "SET LOCAL work_mem = '64MB'; SET LOCAL enable_nestloop = off; SET LOCAL enable_sort = off;"
+        " SET LOCAL jit = off"
+    )
+
+
 async def records(conn: Connection, asked: Rows, only_crowded: Sequence[int]) -> Rows:
-    """Count records by what they carry: `asked` says, by stream and event type, which keys are meant."""
+    """Count records by what they carry: `asked` says, by stream, event type and kind of document, which keys."""
     found: Rows = await conn.fetch(_RECORDS, json.dumps(asked), only_crowded)
     return found
 

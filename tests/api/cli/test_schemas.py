@@ -44,6 +44,7 @@ COMMANDS = [
     ("trace -- -", "trace", 1),
     ("trace nobody", "trace", 1),
     ("status", "status", 0),
+    ("readiness", "readiness", 0),
     ("quarantine list", "quarantine-list", 0),
     ("quarantine list --all --source bank", "quarantine-list", 0),
     ("quarantine show 1", "quarantine-show", 0),
