@@ -45,6 +45,7 @@ def _show_interfaces(interfaces: Iterable[Interface]) -> None:
         "missing",
         "default",
         "invalid",
+        "cut",
         "not followed",
         "unmatched",
     ):
@@ -56,7 +57,7 @@ def _show_interfaces(interfaces: Iterable[Interface]) -> None:
             row.interface or "",
             f"{row.records:,}",
             share if row.share in (None, 1) else f"[red]{share}[/red]",
-            *(f"{n:,}" for n in (row.missing, row.default, row.invalid)),
+            *(f"{n:,}" for n in (row.missing, row.default, row.invalid, row.cut)),
             _cost(row.lost),
             _cost(row.unmatched),
         )

@@ -258,18 +258,18 @@ class _Rule:
         self.document_expr = fields.document.number
         meant = kinds.get(fields.document.type, PLAIN)
         self.document = compile_name(fields.document, meant, nulls)
-        self.is_usable = compile_usable(meant)
+        self.is_usable = compile_usable(fields.document, meant, nulls)
         self.time_of = compile_time(fields.occurred_at, nulls, earliest)
         self.month_of = compile_month(fields.month, nulls, earliest)
         self.money_of = compile_money(fields.amount, nulls)
         self.references: list[tuple[int, NameOf]] = []
-        self.doubtful: list[tuple[int, NameOf, Callable[[str], bool]]] = []
+        self.doubtful: list[tuple[int, NameOf, Callable[[Body, Name], bool]]] = []
         for r in fields.references:
             meant = kinds.get(r.kind, PLAIN)
             role, name_of, is_usable = (
                 ROLES[r.role],
                 compile_name(r, meant, nulls),
-                compile_usable(meant),
+                compile_usable(r, meant, nulls),
             )
             if is_usable is None:
                 self.references.append((role, name_of))
@@ -291,7 +291,7 @@ class _Rule:
             raise NotMapped(
                 "NO_DOCUMENT", f"'{self.document_expr}' is empty: which document is it about?"
             )
-        if self.is_usable is not None and not self.is_usable(document.value):
+        if self.is_usable is not None and not self.is_usable(body, document):
             raise NotMapped(
                 "NO_DOCUMENT",
                 f"'{self.document_expr}' is {shown(document.value)}, a default or with wrong check "
@@ -305,7 +305,7 @@ class _Rule:
         for role, name_of, is_usable in self.doubtful:
             name = name_of(body)
             if name is not None:
-                references.append((role if is_usable(name.value) else CONTEXT, name))
+                references.append((role if is_usable(body, name) else CONTEXT, name))
         return document, tuple(references)
 
     def apply(

@@ -47,10 +47,11 @@ class Cost(msgspec.Struct):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key that a mapping expects: its kind, and the field it is taken from."""
+    """A key that a mapping expects: its kind, the field it is taken from, and how long a field that cuts is."""
 
     kind: str
     field: str
+    cut: int | None = None
 
 
 class Mend(msgspec.Struct, frozen=True):
@@ -77,6 +78,7 @@ class Interface(msgspec.Struct):
     missing: int = 0
     default: int = 0
     invalid: int = 0
+    cut: int = 0
     not_expected: int = 0
     share: float | None = None
     keys: list[Key] = []
@@ -130,6 +132,7 @@ class _Meant(msgspec.Struct):
             "keys": [_holds(IDENTITY, name) for name in names],
             "defaults": [_holds(CONTEXT, n, v) for n, kind in meant.items() for v in kind.defaults],
             "invalid": [_holds(CONTEXT, n) for n, kind in meant.items() if kind.check],
+            "cut": [_holds(CONTEXT, key.kind) for key in self.keys if key.cut is not None],
         }
 
 
@@ -196,7 +199,9 @@ def _meant(settings: Settings) -> list[_Meant]:
             for event_type in _types_of(rule):
                 place = source, stream, event_type, document.type
                 said = found.setdefault(place, _Meant(*place, interface, set()))
-                said.keys |= {Key(r.kind, r.value) for r in joining if r.kind != document.type}
+                said.keys |= {
+                    Key(r.kind, r.value, r.cut) for r in joining if r.kind != document.type
+                }
     for said in found.values():
         said.is_shared = len(known_by[said.document]) > 1
     return list(found.values())
@@ -264,7 +269,9 @@ class _Found:
         row.records += counted["records"]
         setattr(row, verdict, getattr(row, verdict) + counted["records"])
         expected = meant.keys if verdict != "not_expected" else set()
-        row.keys = sorted({*row.keys, *expected}, key=lambda key: (key.kind, key.field))
+        row.keys = sorted(
+            {*row.keys, *expected}, key=lambda key: (key.kind, key.field, key.cut or 0)
+        )
 
     def lose(self, alone: Mapping[str, Any]) -> None:
         """Add documents that stand alone."""

@@ -231,13 +231,22 @@ def _normaliser(kind: ReferenceKind) -> Callable[[str], str] | None:
     return apply
 
 
-def compile_usable(kind: ReferenceKind) -> Callable[[str], bool] | None:
-    """Compile the test whether a value of a kind names something; None where every value does."""
-    defaults = frozenset(kind.defaults)
-    if kind.check is not None:
-        _, proves = _STANDARDS[kind.check]
-        return lambda value: value not in defaults and proves(value)
-    return (lambda value: value not in defaults) if defaults else None
+def compile_usable(
+    rule: DocumentRule | ReferenceRule, meant: ReferenceKind, nulls: frozenset[str]
+) -> Callable[[Body, Name], bool] | None:
+    """Compile the test whether a record's name names one thing; None where every name does."""
+    defaults, tests = frozenset(meant.defaults), list[Callable[[Body, Name], bool]]()
+    if defaults:
+        tests.append(lambda _body, name: name.value not in defaults)
+    if meant.check is not None:
+        _, proves = _STANDARDS[meant.check]
+        tests.append(lambda _body, name: proves(name.value))
+    if isinstance(rule, ReferenceRule) and rule.cut is not None:
+        whole, field = rule.cut, compile_expr(rule.value, nulls)
+        tests.append(lambda body, _name: len(field(body) or "") < whole)
+    if len(tests) <= 1:
+        return tests[0] if tests else None
+    return lambda body, name: all(test(body, name) for test in tests)
 
 
 def compile_name(

@@ -114,7 +114,11 @@ class Role(StrEnum):
 
 
 class ReferenceRule(Definition):
-    """Another name that the record gives its document; its kind says how it is compared."""
+    """Another name that the record gives its document; its kind says how it is compared.
+
+    A value as long as the field that is `cut` may be the beginning of a longer one, which others may share:
+    it neither joins nor links, and is kept to be searched. A shorter one is whole.
+    """
 
     kind: Kind
     role: Role
@@ -122,6 +126,17 @@ class ReferenceRule(Definition):
     scope: Expr | None = Field(
         None, description="Within what the value is unique, e.g. {BUKRS}/{GJAHR}"
     )
+    cut: int | None = Field(
+        None,
+        description="How many characters the field holds, where its system cuts what is longer",
+        ge=1,
+    )
+
+    @model_validator(mode="after")
+    def _one_field_is_cut(self) -> Self:
+        if self.cut is not None and (self.value.startswith("=") or "{" in self.value):
+            raise ValueError("`cut` is the length of a field; let `value` name that field alone")
+        return self
 
 
 class DocumentRule(Definition):

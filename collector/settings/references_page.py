@@ -52,8 +52,9 @@ them anew into an empty store.
 _FIELDS = """
 ## Fields in which systems carry them
 
-A system cuts what is longer than its field. Two numbers that begin alike are then the same there: take the number from a field that is
-long enough, and give a field that cuts the role context. Which field of a source is empty, `tieout readiness` says, with this remedy.
+A system cuts what is longer than its field, and two numbers that begin alike are then the same there. Where a mapping says so (`cut: 16`), a value
+that fills the field joins nothing and is only searched; a shorter one is whole. Better take the number from a field that is
+long enough. Which field of a source is empty or too short, [`tieout readiness`](readiness.md) says, with this remedy.
 
 | Field | System | Characters | Who must fill it | Said by |
 | --- | --- | ---: | --- | --- |

@@ -14,9 +14,10 @@ _ASKED = """
 asked AS MATERIALIZED (
     SELECT a.n, s.id AS stream, a.type, a.document, a.interface, ARRAY(SELECT jsonb_array_elements(a.keys)) AS keys,
            ARRAY(SELECT jsonb_array_elements(a.defaults)) AS defaults,
-           ARRAY(SELECT jsonb_array_elements(a.invalid)) AS invalid
+           ARRAY(SELECT jsonb_array_elements(a.invalid)) AS invalid,
+           ARRAY(SELECT jsonb_array_elements(a.cut)) AS cut
     FROM jsonb_to_recordset($1) a(n int, source text, stream text, type text, document text, interface text,
-                                  keys jsonb, defaults jsonb, invalid jsonb)
+                                  keys jsonb, defaults jsonb, invalid jsonb, cut jsonb)
     JOIN tieout.stream s ON (s.source, s.stream) = (a.source, a.stream))
 """
 
@@ -29,6 +30,7 @@ FROM (SELECT a.n, e.body -> 'attributes' ->> a.interface AS interface,
                   THEN CASE WHEN e.document = ANY ($2::bigint[]) THEN 'default' ELSE 'usable' END
                   WHEN e.body @> ANY (a.defaults) THEN 'default'
                   WHEN e.body @> ANY (a.invalid) THEN 'invalid'
+                  WHEN e.body @> ANY (a.cut) THEN 'cut'
                   ELSE 'missing' END AS verdict
       FROM tieout.event e
       JOIN tieout.batch b ON b.id = e.batch

@@ -38,7 +38,7 @@ def test_it_finds_the_messages_that_name_no_report_and_the_header_to_set(
     assert row["records"] == truth["records"]["middleware/messages"]
     assert row["usable"] == row["records"] - row["missing"]
     assert row["lost"] == {"documents": row["missing"], "amounts": {}}  # a message states no amount
-    assert row["keys"] == [{"kind": "expense_report", "field": "ApplicationMessageId"}]
+    assert row["keys"] == [{"kind": "expense_report", "field": "ApplicationMessageId", "cut": None}]
     assert "SAP_ApplicationID" in row["mends"][0]["sentence"]
 
 
@@ -119,6 +119,7 @@ sources:
             - {kind: order, role: identity, value: order}
             - {kind: ticket, role: identity, value: ticket}
             - {kind: creditor_reference, role: identity, value: reference}
+            - {kind: order, role: identity, value: text, cut: 4}
             - {kind: clerk, role: context, value: clerk}
           attributes: {way: way.IntegrationFlowName}
           events: [{rule: sent, type: message.sent}]
@@ -130,42 +131,27 @@ flows:
       - {name: placed, system: shop, done_by: [order.placed]}
       - {name: sent, system: bus, after: placed, done_by: [message.sent]}
 """
+A, B, C = ({"IntegrationFlowName": name} for name in "ABC")
 MESSAGES: list[dict[str, Any]] = [
-    {"way": {"IntegrationFlowName": "A"}, "order": "O-1", "amount": "1"},  # joins
-    {
-        "way": {"IntegrationFlowName": "A"},
-        "order": "O-7",
-        "amount": "2",
-    },  # names an order that nobody knows
-    {"way": {"IntegrationFlowName": "A"}, "amount": "4"},  # names nothing
-    {"way": {"IntegrationFlowName": "A"}, "order": "UNKNOWN", "amount": "8"},  # a word for nothing
-    {
-        "way": {"IntegrationFlowName": "B"},
-        "ticket": "NONE",
-        "amount": "16",
-        "currency": "JPY",
-    },  # a default of its kind
-    {
-        "way": {"IntegrationFlowName": "B"},
-        "reference": "RF18 5390 0754 7043",
-        "amount": "32",
-    },  # its check digits are wrong
-    {
-        "way": {"IntegrationFlowName": "B"},
-        "reference": "RF18 5390 0754 7034",
-        "order": "O-2",
-        "amount": "64",
-    },  # joins
-    *(
-        {"way": {"IntegrationFlowName": "C"}, "order": "DUMMY", "amount": "-128"} for _ in range(4)
-    ),  # over the limit of its kind
-    {"order": "DUMMY", "ticket": "T-1", "amount": "256"},  # has a key of its own beside
+    # joins; names an order that nobody knows; names nothing; a word for nothing
+    {"way": A, "order": "O-1", "amount": "1"},
+    {"way": A, "order": "O-7", "amount": "2"},
+    {"way": A, "amount": "4"},
+    {"way": A, "order": "UNKNOWN", "amount": "8"},
+    # a default of its kind; wrong check digits; the field is full: O-20, or O-200; joins, though not by those
+    {"way": B, "ticket": "NONE", "amount": "16", "currency": "JPY"},
+    {"way": B, "reference": "RF18 5390 0754 7043", "amount": "32"},
+    {"way": B, "text": "O-20", "amount": "512"},
+    {"way": B, "text": "O-20", "order": "O-2", "amount": "64"},
+    # over the limit of its kind; and once with a key of its own beside
+    *({"way": C, "order": "DUMMY", "amount": "-128"} for _ in range(4)),
+    {"order": "DUMMY", "ticket": "T-1", "amount": "256"},
 ]
 
 
 def expected(**said: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
     nothing = {"documents": 0, "amounts": {}}
-    counts = dict.fromkeys(("missing", "default", "invalid", "not_expected"), 0)
+    counts = dict.fromkeys(("missing", "default", "invalid", "cut", "not_expected"), 0)
     return {
         "source": "bus",
         "stream": "messages",
@@ -195,12 +181,13 @@ EXPECTED = [
     ),
     expected(
         interface="B",
-        records=3,
+        records=4,
         usable=1,
         default=1,
         invalid=1,
-        share=0.3333,
-        lost={"documents": 2, "amounts": {"EUR": 3_200, "JPY": 16}},
+        cut=1,
+        share=0.25,
+        lost={"documents": 3, "amounts": {"EUR": 54_400, "JPY": 16}},
     ),
     expected(
         interface="C",
@@ -220,7 +207,7 @@ def world(tmp_path: Path, database: Database) -> Desk:
     (tmp_path / "tieout.yaml").write_text(CONFIGURATION)
     orders = [{"id": f"O-{n}"} for n in (1, 2)]
     messages = [
-        {"id": f"M-{n}", "currency": "EUR", "clerk": "SYSTEM" if n < 10 else "Ada", **message}
+        {"id": f"M-{n}", "currency": "EUR", "clerk": "SYSTEM" if n < 11 else "Ada", **message}
         for n, message in enumerate(MESSAGES)
     ]
     for name, records in (("orders", orders), ("messages", messages)):
@@ -240,7 +227,7 @@ def test_each_record_counts_once_for_what_it_carries_and_each_document_for_what_
     ]
     assert shown == EXPECTED
     assert [(d["value"], d["role"], d["documents"], d["limit"]) for d in found["defaults"]] == [
-        ("SYSTEM", "context", 10, 2),
+        ("SYSTEM", "context", 11, 2),
         ("DUMMY", "identity", 5, 3),
     ]
 
@@ -254,7 +241,7 @@ def test_a_field_of_no_known_system_is_named_with_who_must_fill_it(world: Desk) 
 def test_people_read_the_same(world: Desk) -> None:
     said = world("readiness")
     assert said.code == 0
-    for words in ("bus/messages", "33.33 %", "EUR -512.00", "JPY 16", "order DUMMY (identity)"):
+    for words in ("bus/messages", "25.00 %", "EUR -512.00", "JPY 16", "order DUMMY (identity)"):
         assert words in said.out
 
 

@@ -293,6 +293,30 @@ def test_what_names_nothing_is_kept_to_be_searched_and_joins_nothing(
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "role"),
+    [
+        ("57EE1FDA348046E", IDENTITY),  # shorter than the field: it is whole
+        ("57EE1FDA348046E8", CONTEXT),  # 57EE1FDA348046E8A08B, or another that begins alike
+        ("0000000000004711", CONTEXT),  # filled up: what was cut nobody knows
+        ("57EE1FDA348046E8A08B", CONTEXT),  # longer than the field can be
+    ],
+)
+def test_a_key_that_fills_a_field_which_cuts_joins_nothing_whatever_else_is_there(
+    value: str, role: int
+) -> None:
+    own = {"report": {"normalise": ["strip_zeros"]}}
+    cut = {"kind": "report", "role": "identity", "value": "XBLNR", "cut": 16}
+    whole = {"kind": "report", "role": "identity", "value": "BKTXT"}
+    event = one(
+        compiled(own=own, references=[cut, whole]), XBLNR=value, BKTXT="57EE1FDA348046E8A08B"
+    )
+    assert set(event.references) == {
+        (role, Name("report", "", value.lstrip("0"))),
+        (IDENTITY, Name("report", "", "57EE1FDA348046E8A08B")),
+    }
+
+
 def test_a_document_whose_own_name_names_nothing_is_quarantined() -> None:
     mapping = compiled(document={"type": "bank_account", "number": "no"})
     assert one(mapping, no="DE89 3704 0044 0532 0130 00").document.value == "DE89370400440532013000"
