@@ -17,7 +17,7 @@ from collector.errors import Misconfigured
 from collector.settings.alerts import Alertmanager, Webhook, wrong
 from collector.settings.definitions import Control, Entity, Flow, Settings, Step
 from collector.settings.explain import explain
-from collector.settings.kinds import Kinds, ReferenceKind, kinds
+from collector.settings.kinds import Kinds, ReferenceKind, kinds, slip_of
 from collector.settings.mapping import EventFields, Mapping, Role, TypeByValue
 from collector.settings.parameters import named_steps
 from collector.settings.secrets import resolved
@@ -25,8 +25,6 @@ from collector.settings.tree import WHOLE_FILE, Loc, Problem, Tree, read
 
 Model = TypeVar("Model", bound=BaseModel)
 Checks = MappingOf[str, type[BaseModel]]
-LIKE_ANOTHER = 0.85
-"""How alike two names of kinds are, from 0 to 1, before one is taken for a slip of the other."""
 STEP_SIDES = ("done_by", "undone_by", "failed_by", "skip_when")
 
 
@@ -243,7 +241,7 @@ def _check_kinds(parts: Parts) -> Iterator[Problem]:
     A kind that mappings make documents of needs no entry, unless it looks like a slip of another.
     """
     made = {kind for mapping in parts.mappings.values() for kind in _documents(mapping)}
-    slips = {kind for kind in made - parts.kind_names if _alike(kind, parts.kind_names)}
+    slips = {kind for kind in made if slip_of(kind, parts.kind_names)}
     known = parts.kind_names | (made - slips)
     for loc, fields in _everywhere(parts.mappings):
         for place, key, kind, scoped in _named(fields):
@@ -262,10 +260,6 @@ def _everywhere(mappings: MappingOf[Loc, Mapping]) -> Iterator[tuple[Loc, EventF
         yield loc, mapping
         for i, own in enumerate(mapping.events):
             yield (*loc, "events", i), own
-
-
-def _alike(kind: str, known: Iterable[str]) -> bool:
-    return bool(difflib.get_close_matches(kind, known, n=1, cutoff=LIKE_ANOTHER))
 
 
 def _within(known: Kinds, kind: str) -> str:

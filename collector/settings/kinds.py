@@ -4,6 +4,8 @@ Those that every configuration knows stand in kinds.yaml beside this file; `kind
 others, or changes single keys of these. A mapping only names a kind.
 """
 
+import difflib
+from collections.abc import Iterable
 from collections.abc import Mapping as MappingOf
 from enum import StrEnum
 from functools import cache
@@ -66,6 +68,9 @@ PLAIN: Final = ReferenceKind.model_validate({})
 
 Kinds = MappingOf[str, ReferenceKind]
 
+LIKE_ANOTHER = 0.85
+"""How alike two names of kinds are, from 0 to 1, before one is taken for a slip of the other."""
+
 
 @cache
 def built_in() -> Kinds:
@@ -78,6 +83,14 @@ def kinds(own: Kinds) -> Kinds:
     """Return the kinds there are: those built in, with what a configuration says of them and of its own."""
     known = built_in()
     return {**known, **{name: _over(known.get(name), kind) for name, kind in own.items()}}
+
+
+def slip_of(name: str, known: Iterable[str]) -> str | None:
+    """Return the known kind that a name looks like a slip or the plural of, if it is not known itself."""
+    names = set(known)
+    if name in names:
+        return None
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=LIKE_ANOTHER)), None)
 
 
 def _over(known: ReferenceKind | None, own: ReferenceKind) -> ReferenceKind:
