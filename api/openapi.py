@@ -13,7 +13,12 @@ from api.errors import MEDIA_TYPE
 _PLACE = "#/components/schemas/"
 _LIBRARIES = ("common", "http")
 """Files of definitions: each becomes a component."""
-_DOCUMENTS = {"story": "trace", "flow": "flow-show", "bridge": "bridge"}
+_DOCUMENTS = {
+    "story": "trace",
+    "flow": "flow-show",
+    "bridge": "bridge",
+    "readiness": "readiness",
+}
 """Files of one document: a component by the name that the API has for it."""
 _DEFINITION = re.compile(r'"([a-z-]+\.schema\.json)?#/\$defs/')
 
@@ -21,7 +26,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def shows(component: str) -> Responses:
-    """Say what a route answers with: a definition of the schemas, `story`, `flow` or `bridge`."""
+    """Say what a route answers with: a definition of the schemas, `story`, `flow`, `bridge` or `readiness`."""
     return {200: {"content": {"application/json": {"schema": {"$ref": _PLACE + component}}}}}
 
 

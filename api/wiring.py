@@ -43,8 +43,9 @@ class Application(NamedTuple):
 
     def limit(self, kind: str) -> int:
         """Return how many documents may hold one identity value of a kind before it joins nothing."""
-        limits = self.configuration.settings.limits
-        return limits.kinds.get(kind, limits.max_documents)
+        settings = self.configuration.settings
+        meant = settings.known_kinds.get(kind)
+        return (meant and meant.max_documents) or settings.limits.max_documents
 
     def sources(self, wanted: tuple[str, ...] = ()) -> list[Source]:
         """Open and compile the streams of the wanted sources; of all where none is named."""
@@ -109,6 +110,7 @@ def open_source(configuration: Configuration, source: str, stream: str) -> Sourc
             namespace,
             configuration.settings.limits.earliest,
             definition.entity,
+            configuration.settings.known_kinds,
         ),
         spec.redelivers,
         definition.keep_raw,

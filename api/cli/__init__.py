@@ -11,6 +11,7 @@ from api.cli import (
     grafana,
     link,
     quarantine,
+    readiness,
     service,
     story,
 )
@@ -19,6 +20,7 @@ from api.cli.root import cli
 for _commands in (
     config,
     data,
+    readiness,
     flow,
     story,
     link,

@@ -14,6 +14,7 @@ from api.demo.erp import Books, payment_number
 from api.demo.expense import payment_confirmations
 from api.demo.plan import (
     BY_KIND,
+    DEFAULT_PROJECT,
     DEFECTS,
     NOT_PAID,
     NOT_RETURNED,
@@ -25,7 +26,7 @@ from api.demo.plan import (
 from api.demo.stories import PAYMENT_DAYS, blocked_message
 from api.demo.systems import Exports
 
-FORMAT = "tieout-demo-truth/5"
+FORMAT = "tieout-demo-truth/6"
 """Raised whenever other files come of the same seed: an older folder is then made anew."""
 
 
@@ -85,6 +86,15 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Untold:
+    """Where the business key is missing or a default: messages by interface, and claims by their project."""
+
+    messages: Mapping[str, int]
+    default_project: str
+    claims: int
+
+
+@dataclass(frozen=True)
 class Truth:
     """The truth file: every claim by its report id, every cost centre by its code, and the totals.
 
@@ -103,6 +113,7 @@ class Truth:
     controls: Mapping[str, Expected]
     labels: Mapping[str, int]
     lost: Lost
+    untold: Untold
     claims: Mapping[str, Fate]
     cost_centres: Mapping[str, Fate]
 
@@ -153,6 +164,7 @@ def tell(company: Company, exports: Exports, seed: int) -> Truth:
         controls={control: _expected(control, fates) for control in CONTROLS},
         labels=dict(sorted(Counter(fate.label for fate in fates).items())),
         lost=_lost(company, exports),
+        untold=_untold(company),
         claims=claims,
         cost_centres=centres,
     )
@@ -221,6 +233,12 @@ def _lost(company: Company, exports: Exports) -> Lost:
         records=len(exports.lost),
         claims=tuple(c.report_id for c in company.claims if c.report_id in gone),
     )
+
+
+def _untold(company: Company) -> Untold:
+    keyless = Counter(log.flow for log in middleware.logs(company) if log.report_id is None)
+    claims = sum(claim.is_claim and claim.project == DEFAULT_PROJECT for claim in company.claims)
+    return Untold(keyless, DEFAULT_PROJECT, claims)
 
 
 _ACTION_EVENTS = {

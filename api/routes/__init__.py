@@ -10,6 +10,7 @@ from api.routes import (
     flows,
     health,
     metrics,
+    readiness,
     traces,
     transactions,
 )
@@ -22,6 +23,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     flows.router,
     health.router,
     metrics.router,
+    readiness.router,
     traces.router,
     transactions.router,
 )

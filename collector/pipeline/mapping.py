@@ -27,8 +27,10 @@ from collector.pipeline.values import (
     compile_conditions,
     compile_expr,
     compile_name,
+    compile_usable,
     shown,
 )
+from collector.settings.kinds import PLAIN, Kinds, ReferenceKind, built_in
 from collector.settings.mapping import (
     TEXT_FIELDS,
     AccountingRule,
@@ -36,6 +38,7 @@ from collector.settings.mapping import (
     EventRule,
     Mapping,
     TypeByValue,
+    named_kinds,
 )
 
 ROLES = {"identity": IDENTITY, "group": GROUP, "context": CONTEXT}
@@ -43,6 +46,8 @@ NO_NULLS: frozenset[str] = frozenset()
 SEQUENCE_DIGITS_MAX = 18
 BODY_BYTES_MAX = 1 << 20
 """What is kept with one event: more is a document of its own, and no finance fact."""
+
+NameOf = Callable[[Body], Name | None]
 
 _canonical = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 _encode = msgspec.json.Encoder().encode
@@ -236,7 +241,9 @@ class _Details:
 class _Rule:
     """One event rule, compiled."""
 
-    def __init__(self, mapping: Mapping, rule: EventRule, namespace: str, earliest: date) -> None:
+    def __init__(
+        self, mapping: Mapping, rule: EventRule, namespace: str, earliest: date, kinds: Kinds
+    ) -> None:
         nulls = frozenset(mapping.nulls)
         fields = _merge(mapping, rule)
         if fields.document is None or fields.occurred_at is None:
@@ -249,15 +256,25 @@ class _Rule:
         self.when = compile_conditions(rule.when, nulls) if rule.when else None
         self.type_of = _compile_type(rule, nulls)
         self.document_expr = fields.document.number
-        self.document = compile_name(
-            fields.document.type, fields.document, fields.document.number, nulls
-        )
+        meant = kinds.get(fields.document.type, PLAIN)
+        self.document = compile_name(fields.document, meant, nulls)
+        self.is_usable = compile_usable(fields.document, meant, nulls)
         self.time_of = compile_time(fields.occurred_at, nulls, earliest)
         self.month_of = compile_month(fields.month, nulls, earliest)
         self.money_of = compile_money(fields.amount, nulls)
-        self.references = [
-            (ROLES[r.role], compile_name(r.kind, r, r.value, nulls)) for r in fields.references
-        ]
+        self.references: list[tuple[int, NameOf]] = []
+        self.doubtful: list[tuple[int, NameOf, Callable[[Body, Name], bool]]] = []
+        for r in fields.references:
+            meant = kinds.get(r.kind, PLAIN)
+            role, name_of, is_usable = (
+                ROLES[r.role],
+                compile_name(r, meant, nulls),
+                compile_usable(r, meant, nulls),
+            )
+            if is_usable is None:
+                self.references.append((role, name_of))
+            else:
+                self.doubtful.append((role, name_of, is_usable))
         self.entity_of = compile_code(fields.entity, nulls)
         self.sequence_of = _compile_sequence(fields.sequence, nulls)
         self.details = _Details(fields, frozenset(mapping.personal), nulls)
@@ -274,11 +291,21 @@ class _Rule:
             raise NotMapped(
                 "NO_DOCUMENT", f"'{self.document_expr}' is empty: which document is it about?"
             )
+        if self.is_usable is not None and not self.is_usable(body, document):
+            raise NotMapped(
+                "NO_DOCUMENT",
+                f"'{self.document_expr}' is {shown(document.value)}, a default or with wrong check "
+                f"digits, and names no {document.kind.replace('_', ' ')}.",
+            )
         references = []
         for role, name_of in self.references:
             name = name_of(body)
             if name is not None:
                 references.append((role, name))
+        for role, name_of, is_usable in self.doubtful:
+            name = name_of(body)
+            if name is not None:
+                references.append((role if is_usable(body, name) else CONTEXT, name))
         return document, tuple(references)
 
     def apply(
@@ -323,24 +350,32 @@ class _Rule:
 class CompiledMapping:
     """A mapping, ready to be applied; pickled, it is compiled again where it is unpickled.
 
-    `version` identifies its content. `event_types` are all that it can produce. With `entity` a record
-    of another one cannot be mapped.
+    `version` identifies its content, with what the kinds that it names say. `event_types` are all that it
+    can produce. With `entity` a record of another one cannot be mapped.
     """
 
     def __init__(
-        self, mapping: Mapping, namespace: str, earliest: date, entity: str | None = None
+        self,
+        mapping: Mapping,
+        namespace: str,
+        earliest: date,
+        entity: str | None = None,
+        kinds: Kinds | None = None,
     ) -> None:
-        self._given = mapping, namespace, earliest, entity
+        known = built_in() if kinds is None else kinds
+        meant = {name: known[name] for name in sorted(named_kinds(mapping) & known.keys())}
+        self._given = mapping, namespace, earliest, entity, meant
         self._entity = entity
         self._key_of = compile_expr(mapping.key, frozenset(mapping.nulls))
         self._key_expr = mapping.key
-        self._rules = [_Rule(mapping, rule, namespace, earliest) for rule in mapping.events]
+        self._rules = [_Rule(mapping, rule, namespace, earliest, meant) for rule in mapping.events]
         content = mapping.model_dump_json(exclude_defaults=True)
-        self.version = digest("mapping", content, *filter(None, [entity])).hex()
+        rules = [f"{name} {rules}" for name, kind in meant.items() if (rules := _rules(kind))]
+        self.version = digest("mapping", content, *filter(None, [entity]), *rules).hex()
         self.event_types = event_types(mapping)
 
     @override
-    def __reduce__(self) -> tuple[type["CompiledMapping"], tuple[Mapping, str, date, str | None]]:
+    def __reduce__(self) -> tuple[type["CompiledMapping"], tuple[Any, ...]]:
         return CompiledMapping, self._given
 
     def apply(self, record: Record, latest: datetime) -> list[Event]:
@@ -390,3 +425,9 @@ def event_types(mapping: Mapping) -> frozenset[str]:
         else:
             found.add(rule.type)
     return frozenset(found - {"ignore", "quarantine"})
+
+
+def _rules(kind: ReferenceKind) -> str:
+    """Write what a kind does to names; empty where it does nothing."""
+    rules = kind.model_dump_json(include={"normalise", "check", "defaults"}, exclude_defaults=True)
+    return "" if rules == "{}" else rules

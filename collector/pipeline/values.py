@@ -5,8 +5,15 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from collector.connector import Body, Fault
+from collector.model.check_digits import (
+    compact,
+    compact_creditor_reference,
+    is_creditor_reference,
+    is_iban,
+)
 from collector.model.reference import Name
-from collector.settings.mapping import Condition, DocumentRule, Normalise, ReferenceRule
+from collector.settings.kinds import Check, Normalise, ReferenceKind
+from collector.settings.mapping import Condition, DocumentRule, ReferenceRule
 
 FUTURE_DAYS_MAX = 2
 """How far ahead of our clock a source's clock may be before its dates are impossible."""
@@ -190,27 +197,68 @@ def _tests(condition: Condition) -> list[Callable[[str | None], bool]]:
 # ---------------------------------------------------------------------------------- names
 
 
-def _normaliser(steps: Sequence[Normalise]) -> Callable[[str], str]:
+_STANDARDS = {
+    Check.ISO_11649: (compact_creditor_reference, is_creditor_reference),
+    Check.IBAN: (compact, is_iban),
+}
+"""How a value of a standard is written to be compared, and whether it proves itself."""
+
+
+def _strip_zeros(value: str) -> str:
+    return (value.lstrip("0") or "0") if value.isdecimal() else value
+
+
+_STEPS: dict[Normalise, Callable[[str], str]] = {
+    Normalise.STRIP_ZEROS: _strip_zeros,
+    Normalise.UPPER: str.upper,
+    Normalise.ALNUM: lambda value: "".join(filter(str.isalnum, value)),
+}
+
+
+def _normaliser(kind: ReferenceKind) -> Callable[[str], str] | None:
+    """Return what makes two ways to write a value of a kind the same; None where there is one way."""
+    steps = [_STEPS[step] for step in kind.normalise]
+    if kind.check is not None:
+        steps.append(_STANDARDS[kind.check][0])
+    if len(steps) <= 1:
+        return steps[0] if steps else None
+
     def apply(value: str) -> str:
         for step in steps:
-            if step is Normalise.STRIP_ZEROS:
-                value = value.lstrip("0") or "0"
-            elif step is Normalise.UPPER:
-                value = value.upper()
-            else:
-                value = "".join(filter(str.isalnum, value))
+            value = step(value)
         return value
 
     return apply
 
 
+def compile_usable(
+    rule: DocumentRule | ReferenceRule, meant: ReferenceKind, nulls: frozenset[str]
+) -> Callable[[Body, Name], bool] | None:
+    """Compile the test whether a record's name names one thing; None where every name does."""
+    defaults, tests = frozenset(meant.defaults), list[Callable[[Body, Name], bool]]()
+    if defaults:
+        tests.append(lambda _body, name: name.value not in defaults)
+    if meant.check is not None:
+        _, proves = _STANDARDS[meant.check]
+        tests.append(lambda _body, name: proves(name.value))
+    if isinstance(rule, ReferenceRule) and rule.cut is not None:
+        whole, field = rule.cut, compile_expr(rule.value, nulls)
+        tests.append(lambda body, _name: len(field(body) or "") < whole)
+    if len(tests) <= 1:
+        return tests[0] if tests else None
+    return lambda body, name: all(test(body, name) for test in tests)
+
+
 def compile_name(
-    kind: str, rule: DocumentRule | ReferenceRule, expr: str, nulls: frozenset[str]
+    rule: DocumentRule | ReferenceRule, meant: ReferenceKind, nulls: frozenset[str]
 ) -> Callable[[Body], Name | None]:
     """Compile a name; empty where its value or its scope is empty, also once it is normalised."""
+    kind, expr = (
+        (rule.type, rule.number) if isinstance(rule, DocumentRule) else (rule.kind, rule.value)
+    )
     value_of = compile_expr(expr, nulls)
-    scope_of = compile_expr(rule.scope, nulls) if rule.scope is not None else None
-    normalise = _normaliser(rule.normalise) if rule.normalise else None
+    scope_of = compile_optional(rule.scope, nulls)
+    normalise = _normaliser(meant)
     new = tuple.__new__  # what Name(...) does, at a third of its cost
 
     def name(body: Body) -> Name | None:

@@ -17,7 +17,8 @@ from collector.errors import Misconfigured
 from collector.settings.alerts import Alertmanager, Webhook, wrong
 from collector.settings.definitions import Control, Entity, Flow, Settings, Step
 from collector.settings.explain import explain
-from collector.settings.mapping import EventFields, Mapping, TypeByValue
+from collector.settings.kinds import Kinds, ReferenceKind, kinds, slip_of
+from collector.settings.mapping import EventFields, Mapping, Role, TypeByValue
 from collector.settings.parameters import named_steps
 from collector.settings.secrets import resolved
 from collector.settings.tree import WHOLE_FILE, Loc, Problem, Tree, read
@@ -97,6 +98,9 @@ class Parts:
         self.flows = _valid(Flow, flows)
         self.controls = _valid(Control, _entries_of(data, "controls"))
         self.entities = _valid(Entity, _entries_of(data, "entities"))
+        kinds_of_its_own = _valid(ReferenceKind, _entries_of(data, "kinds"))
+        self.kinds = kinds({str(loc[-1]): kind for loc, kind in kinds_of_its_own.items()})
+        self.kind_names = self.kinds.keys() | set(self.names("kinds"))
         alerts = _entries_of(data, "alerts")
         self.alerts: dict[Loc, Alertmanager | Webhook] = {
             **_valid(Alertmanager, alerts),
@@ -155,6 +159,7 @@ def check(tree: Tree, known: Known) -> tuple[list[Problem], dict[tuple[str, str]
     problems = [*_check_sources(parts, known, options)]
     for loc, mapping in parts.mappings.items():
         problems += _check_mapping(parts, loc, mapping)
+    problems += _check_kinds(parts)
     problems += _check_splits(parts)
     problems += _check_flows(parts)
     problems += _check_controls(parts, known.checks)
@@ -228,6 +233,45 @@ def _check_splits(parts: Parts) -> Iterator[Problem]:
                 f"all records that `split: {split}` makes of one have this `key`: each would replace the last",
                 'Add a value of their own, or their number: "{…}/{#number}".',
             )
+
+
+def _check_kinds(parts: Parts) -> Iterator[Problem]:
+    """Hold the kinds that mappings name against those there are, and see that those have their scope.
+
+    A kind that mappings make documents of needs no entry, unless it looks like a slip of another.
+    """
+    made = {kind for mapping in parts.mappings.values() for kind in _documents(mapping)}
+    slips = {kind for kind in made if slip_of(kind, parts.kind_names)}
+    known = parts.kind_names | (made - slips)
+    for loc, fields in _everywhere(parts.mappings):
+        for place, key, kind, scoped in _named(fields):
+            if kind not in known:
+                problem = parts.unknown((*loc, *place, key), "kind", kind, known)
+                remedy = f"{problem.remedy} Another is declared under `kinds`."
+                yield problem._replace(remedy=remedy)
+            elif not scoped and (within := _within(parts.kinds, kind)):
+                what = f"a value of the kind '{kind}' is unique within its {within} only"
+                yield parts.tree.problem((*loc, *place), what, "Say by `scope` within which.")
+
+
+def _everywhere(mappings: MappingOf[Loc, Mapping]) -> Iterator[tuple[Loc, EventFields]]:
+    """List what stands at the top of mappings and in each of their events."""
+    for loc, mapping in mappings.items():
+        yield loc, mapping
+        for i, own in enumerate(mapping.events):
+            yield (*loc, "events", i), own
+
+
+def _within(known: Kinds, kind: str) -> str:
+    return known[kind].within if kind in known else ""
+
+
+def _named(fields: EventFields) -> Iterator[tuple[Loc, str, str, bool]]:
+    """List the kinds that are named: (place, key, kind, whether it has the scope that it may need)."""
+    if fields.document is not None:
+        yield ("document",), "type", fields.document.type, fields.document.scope is not None
+    for i, r in enumerate(fields.references):
+        yield ("references", i), "kind", r.kind, r.scope is not None or r.role is Role.CONTEXT
 
 
 def _lacking(mapping: Mapping) -> list[tuple[int, str, str]]:

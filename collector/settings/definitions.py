@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from apscheduler.triggers.cron import CronTrigger
@@ -16,6 +17,7 @@ from pydantic import (
 )
 
 from collector.settings.alerts import Destination
+from collector.settings.kinds import Kinds, ReferenceKind, kinds
 from collector.settings.mapping import (
     Definition,
     EventType,
@@ -308,12 +310,11 @@ class Control(Definition):
 class Limits(Definition):
     """Bounds that keep one weak key from swallowing the house.
 
-    `max_documents`: a reference value that more documents of its kind hold as identity joins
-    nothing; `kinds` overrides it for single kinds. `earliest`: a date before it is impossible.
+    `max_documents`: a reference value that more documents hold as identity joins nothing; single kinds
+    say so themselves, under `kinds`. `earliest`: a date before it is impossible.
     """
 
     max_documents: int = Field(20, ge=2)
-    kinds: dict[Kind, Annotated[int, Field(ge=2)]] = {}
     earliest: Day = Field(date(2000, 1, 1), ge=date(1970, 1, 1), le=date(2040, 12, 31))
 
 
@@ -363,6 +364,7 @@ class Settings(Definition):
         ]
     ] = Field([], description="Flows, or paths of YAML files with one each")
     controls: dict[Id, Control] = {}
+    kinds: dict[Kind, ReferenceKind] = {}
     alerts: dict[Id, Destination] = {}
     runbooks: Runbooks | None = Field(
         None,
@@ -373,3 +375,8 @@ class Settings(Definition):
     retention: Retention = Retention()
     api: Api = Api()
     telemetry: Telemetry = Telemetry()
+
+    @cached_property
+    def known_kinds(self) -> Kinds:
+        """The kinds of references there are, built in and of its own."""
+        return kinds(self.kinds)

@@ -105,14 +105,6 @@ def text_or_section(value: object) -> str:
     return "section" if isinstance(value, (dict, BaseModel)) else "text"
 
 
-class Normalise(StrEnum):
-    """What is done to a value before it is compared."""
-
-    STRIP_ZEROS = "strip_zeros"  # leading zeros, as SAP pads numbers
-    UPPER = "upper"
-    ALNUM = "alnum"  # keep letters and digits only
-
-
 class Role(StrEnum):
     """What a reference does: identity joins, group links, context is only searched."""
 
@@ -122,7 +114,11 @@ class Role(StrEnum):
 
 
 class ReferenceRule(Definition):
-    """Another name that the record gives its document."""
+    """Another name that the record gives its document; its kind says how it is compared.
+
+    A value as long as the field that is `cut` may be the beginning of a longer one, which others may share:
+    it neither joins nor links, and is kept to be searched. A shorter one is whole.
+    """
 
     kind: Kind
     role: Role
@@ -130,7 +126,17 @@ class ReferenceRule(Definition):
     scope: Expr | None = Field(
         None, description="Within what the value is unique, e.g. {BUKRS}/{GJAHR}"
     )
-    normalise: list[Normalise] = []
+    cut: int | None = Field(
+        None,
+        description="How many characters the field holds, where its system cuts what is longer",
+        ge=1,
+    )
+
+    @model_validator(mode="after")
+    def _one_field_is_cut(self) -> Self:
+        if self.cut is not None and (self.value.startswith("=") or "{" in self.value):
+            raise ValueError("`cut` is the length of a field; let `value` name that field alone")
+        return self
 
 
 class DocumentRule(Definition):
@@ -139,7 +145,6 @@ class DocumentRule(Definition):
     type: Kind
     number: Expr
     scope: Expr | None = None
-    normalise: list[Normalise] = []
 
 
 class TimeRule(Definition):
@@ -314,3 +319,10 @@ class Mapping(EventFields):
 def _places(fields: EventFields) -> set[str]:
     texts = {name for name in TEXT_FIELDS if getattr(fields, name) is not None}
     return texts | set(fields.dimensions) | set(fields.attributes)
+
+
+def named_kinds(mapping: Mapping) -> set[str]:
+    """List the kinds that a mapping names: those of its documents and of their references."""
+    everywhere: list[EventFields] = [mapping, *mapping.events]
+    documents = {fields.document.type for fields in everywhere if fields.document is not None}
+    return documents | {r.kind for fields in everywhere for r in fields.references}

@@ -17,6 +17,7 @@ import yaml
 from collector.connector import Body, Record
 from collector.errors import Misconfigured
 from collector.model.words import counted
+from collector.settings.kinds import PLAIN, built_in, slip_of
 from connectors.files.connector import FilesReader, sniffed
 from connectors.files.dialect import is_value
 from connectors.files.options import FilesOptions, Layout
@@ -213,6 +214,10 @@ def _mapping(draft: Draft) -> list[str]:
     name, why_name = _said(draft, "name", "", "no field looks like a status or an event name")
     kind = _kind(Path(draft.name).name.split(".")[0])
     lines = [f"  key: {_scalar(key)}  # {why_key}", "  document:", f"    type: {kind}"]
+    if within := built_in().get(kind, PLAIN).within:
+        lines += [
+            f"    scope: =all  # a guess: it is unique within its {within}; name these fields"
+        ]
     number = _CASE if any(f.path == _CASE for f in draft.fields) else key
     lines += [
         f"    number: {_scalar(number)}  # guessed: replace it if another field names the document"
@@ -269,9 +274,11 @@ def _amount(draft: Draft) -> list[str]:
 
 
 def _kind(stem: str) -> str:
-    """Return a name for the document type: the file's name in small letters, digits and `_`."""
+    """Return a name for the document type: the kind that the file is named after, or the file's name."""
     kind = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
-    return kind if re.match("[a-z]", kind) else f"record_{kind}".rstrip("_")
+    if not re.match("[a-z]", kind):
+        return f"record_{kind}".rstrip("_")
+    return slip_of(kind, built_in()) or kind
 
 
 def _scalar(value: object) -> str:

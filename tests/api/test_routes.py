@@ -136,6 +136,15 @@ async def test_coverage_states_control_totals_and_gaps_of_each_stream(api: Serve
     assert before["items"] == []
 
 
+async def test_readiness_counts_the_records_that_coverage_counts(api: Served) -> None:
+    found = await api.get("/v1/readiness")
+    streams = (await api.get("/v1/coverage"))["items"]
+    counted = {(s["source"], s["stream"]): s["events"] for s in streams if s["events"]}
+    assert {(r["source"], r["stream"]): r["records"] for r in found["interfaces"]} == counted
+    assert counted["till", "sales"] == 4
+    assert found["defaults"] == []
+
+
 async def test_metrics_are_in_the_format_that_prometheus_reads(api: Served) -> None:
     found = await api.client.get("/metrics")
     assert found.headers["content-type"].startswith("text/plain; version=0.0.4")

@@ -31,6 +31,8 @@ entities:
   DE10: {name: Lindenau GmbH, calendar: office}
 calendars:
   office: {timezone: Europe/Berlin}
+kinds:
+  slip: {title: Slip of the till}
 sources:
   till:
     connector: files

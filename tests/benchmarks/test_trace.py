@@ -48,7 +48,7 @@ sources:
           amount: {value: amount, currency: =EUR}
           entity: =HQ
           references:
-            - {kind: customer_order, role: identity, value: theirs}
+            - {kind: customer_order, role: identity, value: theirs, scope: customer}
             - {kind: customer, role: context, value: customer}
           events:
             - rule: order

@@ -71,6 +71,26 @@ def test_files_from_elsewhere_are_found_and_each_is_a_source_of_its_own(tmp_path
 
 
 @pytest.mark.parametrize(
+    ("name", "kind", "scoped"),
+    [
+        ("Payments-2026.csv", "payments_2026", False),
+        ("payments.csv", "payment", False),
+        ("journals.csv", "journal", True),
+    ],
+)
+def test_a_draft_names_the_kind_that_the_file_is_named_after(
+    tmp_path: Path, name: str, kind: str, *, scoped: bool
+) -> None:
+    (tmp_path / name).write_text(CSV)
+    desk = Desk(tmp_path)
+    assert desk(f"init --from {tmp_path / name}").code == 0
+    drafted = desk.config.read_text()
+    assert f"type: {kind}\n" in drafted
+    assert ("scope: =all  # a guess" in drafted) == scoped
+    assert desk("config check").code == 0
+
+
+@pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("empty.csv", b"", "empty.csv"),

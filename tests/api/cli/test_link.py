@@ -14,6 +14,7 @@ def trips(desk: Desk) -> Desk:
         "entity: =HQ",
         "entity: =HQ\n          references: [{kind: trip, role: identity, value: trip}]",
     )
+    desk.change("tieout: 1", "tieout: 1\nkinds: {trip: {title: Journey}}")
     for key, order, trip in (("a", "SO-1", "T-1"), ("b", "SO-2", "T-1"), ("c", "SO-3", "T-2")):
         desk.append(id=key, order=order, what="ordered", trip=trip)
     assert desk("sync").code == 0

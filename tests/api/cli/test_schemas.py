@@ -47,6 +47,7 @@ COMMANDS = [
     ("transaction explain B-MISSING E-LATE", "transaction-explain", 0),
     ("link list", "link-list", 0),
     ("status", "status", 0),
+    ("readiness", "readiness", 0),
     ("quarantine list", "quarantine-list", 0),
     ("quarantine list --all --source bank", "quarantine-list", 0),
     ("quarantine show 1", "quarantine-show", 0),

@@ -33,6 +33,20 @@ def test_every_claim_is_in_the_truth_and_in_the_files(
     assert len(cases) == truth.transactions["claims"] == 5_000
 
 
+def test_what_carries_no_key_or_a_default_is_in_the_truth_and_in_the_files(
+    truth: Truth, folder: Path
+) -> None:
+    logs = json.loads((folder / "middleware/logs.json").read_text())
+    assert Counter(log["flow"] for log in logs if log["report_id"] is None) == truth.untold.messages
+    told: dict[str, set[str]] = defaultdict(set)
+    for path in (folder / "expense").glob("reports-*.json"):
+        for event in json.loads(path.read_text())["events"]:
+            told[event["report"]["project"]].add(event["facts"]["reportId"])
+    (most, reports), (_, others) = sorted(told.items(), key=lambda item: -len(item[1]))[:2]
+    assert (most, len(reports)) == (truth.untold.default_project, truth.untold.claims)
+    assert len(reports) > 10 * len(others)
+
+
 @pytest.mark.parametrize("seed", [1, 20261031])
 def test_each_control_finds_what_was_planted_and_nothing_else(seed: int, tmp_path: Path) -> None:
     truth = create(tmp_path / "demo", seed)

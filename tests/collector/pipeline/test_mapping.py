@@ -1,6 +1,7 @@
 """What a mapping makes of a record; and that nothing it is given makes it fail but NotMapped."""
 
 import json
+import pickle
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -16,6 +17,7 @@ from collector.model.event import Event
 from collector.model.reference import CONTEXT, GROUP, IDENTITY, Name
 from collector.pipeline.mapping import CompiledMapping, event_types, record_hash
 from collector.pipeline.values import NAME_CHARS_MAX, NotMapped
+from collector.settings.kinds import ReferenceKind, kinds
 from collector.settings.mapping import Mapping
 
 LATEST = datetime(2026, 2, 7, tzinfo=UTC)
@@ -29,8 +31,12 @@ PLAIN: dict[str, Any] = {
 BODY: dict[str, Any] = {"id": "k1", "no": "4711", "at": "2026-01-30T17:02:00+01:00"}
 
 
-def compiled(namespace: str = "erp/claims", **changes: object) -> CompiledMapping:
-    return CompiledMapping(Mapping.model_validate({**PLAIN, **changes}), namespace, EARLIEST)
+def compiled(
+    namespace: str = "erp/claims", own: dict[str, Any] | None = None, **changes: object
+) -> CompiledMapping:
+    known = kinds({name: ReferenceKind.model_validate(kind) for name, kind in (own or {}).items()})
+    mapping = Mapping.model_validate({**PLAIN, **changes})
+    return CompiledMapping(mapping, namespace, EARLIEST, kinds=known)
 
 
 def one(mapping: CompiledMapping, **fields: object) -> Event:
@@ -239,6 +245,7 @@ def test_a_word_for_no_value_never_becomes_a_reference(value: object) -> None:
     [
         (["strip_zeros"], "0000004711", "4711"),
         (["strip_zeros"], "0000000000", None),
+        (["strip_zeros"], "00A7", "00A7"),
         (["alnum"], "--- ---", None),
         (["alnum", "upper"], "re-47/11 a", "RE4711A"),
         (["upper"], "unknown", None),
@@ -248,9 +255,84 @@ def test_a_word_for_no_value_never_becomes_a_reference(value: object) -> None:
 def test_what_normalising_leaves_of_a_value_is_looked_at_again(
     normalise: list[str], value: str, name: str | None
 ) -> None:
-    rule = {"kind": "invoice", "role": "identity", "value": "x", "normalise": normalise}
-    event = one(compiled(references=[rule], nulls=["UNKNOWN", "0"]), x=value)
+    rule = {"kind": "invoice", "role": "identity", "value": "x"}
+    own = {"invoice": {"normalise": normalise}}
+    event = one(compiled(own=own, references=[rule], nulls=["UNKNOWN", "0"]), x=value)
     assert [n.value for _, n in event.references] == ([name] if name else [])
+
+
+def test_a_document_and_those_that_name_it_are_compared_alike() -> None:
+    own = {"claim": {"normalise": ["strip_zeros", "upper"]}}
+    naming = {"kind": "claim", "role": "identity", "value": "x"}
+    event = one(compiled(own=own, references=[naming]), no="0000004711", x="4711")
+    assert event.document == event.references[0][1] == Name("claim", "", "4711")
+
+
+@pytest.mark.parametrize("role", ["identity", "group"])
+@pytest.mark.parametrize(
+    ("kind", "value", "stored", "joins"),
+    [
+        ("creditor_reference", "RF18 5390 0754 7034", "RF18539007547034", True),
+        ("creditor_reference", "rf18539007547034", "RF18539007547034", True),
+        ("creditor_reference", "RF18000000000539007547034", "RF18539007547034", True),
+        ("creditor_reference", "RF18 5390 0754 7043", "RF18539007547043", False),
+        ("creditor_reference", "Invoice 4711", "INVOICE4711", False),
+        ("bank_account", "GB82 WEST 1234 5698 7654 32", "GB82WEST12345698765432", True),
+        ("bank_account", "GB82 WEST 1234 5698 7654 23", "GB82WEST12345698765423", False),
+        ("end_to_end_id", "57EE1FDA34", "57EE1FDA34", True),
+        ("end_to_end_id", "NOTPROVIDED", "NOTPROVIDED", False),
+    ],
+)
+def test_what_names_nothing_is_kept_to_be_searched_and_joins_nothing(
+    kind: str, value: str, stored: str, role: str, *, joins: bool
+) -> None:
+    reference = {"kind": kind, "role": role, "value": "x"}
+    wanted = {"identity": IDENTITY, "group": GROUP}[role] if joins else CONTEXT
+    assert one(compiled(references=[reference]), x=value).references == (
+        (wanted, Name(kind, "", stored)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "role"),
+    [
+        ("57EE1FDA348046E", IDENTITY),  # shorter than the field: it is whole
+        ("57EE1FDA348046E8", CONTEXT),  # 57EE1FDA348046E8A08B, or another that begins alike
+        ("0000000000004711", CONTEXT),  # filled up: what was cut nobody knows
+        ("57EE1FDA348046E8A08B", CONTEXT),  # longer than the field can be
+    ],
+)
+def test_a_key_that_fills_a_field_which_cuts_joins_nothing_whatever_else_is_there(
+    value: str, role: int
+) -> None:
+    own = {"report": {"normalise": ["strip_zeros"]}}
+    cut = {"kind": "report", "role": "identity", "value": "XBLNR", "cut": 16}
+    whole = {"kind": "report", "role": "identity", "value": "BKTXT"}
+    event = one(
+        compiled(own=own, references=[cut, whole]), XBLNR=value, BKTXT="57EE1FDA348046E8A08B"
+    )
+    assert set(event.references) == {
+        (role, Name("report", "", value.lstrip("0"))),
+        (IDENTITY, Name("report", "", "57EE1FDA348046E8A08B")),
+    }
+
+
+def test_a_document_whose_own_name_names_nothing_is_quarantined() -> None:
+    mapping = compiled(document={"type": "bank_account", "number": "no"})
+    assert one(mapping, no="DE89 3704 0044 0532 0130 00").document.value == "DE89370400440532013000"
+    assert refused(mapping, no="DE89 3704 0044 0532 0130 01") == "NO_DOCUMENT"
+
+
+def test_the_version_of_a_mapping_tells_what_its_kinds_do_to_names() -> None:
+    plain, titled = compiled(), compiled(own={"claim": {"title": "Claim", "max_documents": 50}})
+    upper, other = (
+        compiled(own={kind: {"normalise": ["upper"]}}) for kind in ("claim", "not_named")
+    )
+    assert plain.version == titled.version == other.version != upper.version
+    record = Record(1, {**BODY, "no": "a7"})
+    again = pickle.loads(pickle.dumps(upper))  # noqa: S301 -- our own bytes
+    assert again.apply(record, LATEST) == upper.apply(record, LATEST)
+    assert again.version == upper.version
 
 
 def test_a_name_without_its_scope_joins_nothing() -> None:
@@ -344,9 +426,10 @@ def test_a_record_is_not_nested_without_end() -> None:
 
 EVERYTHING = compiled(
     nulls=["UNKNOWN", "0"], key="id", month="month", sequence="seq", entity="entity", actor="who",
-    status="a.0.b", document={"type": "claim", "number": "{no}/{a.b}", "scope": "scope", "normalise": ["strip_zeros", "alnum"]},
+    status="a.0.b", document={"type": "claim", "number": "{no}/{a.b}", "scope": "scope"},
     amount={"value": "amount", "currency": "cur", "round": "half_even", "negative_when": [{"value": "sign", "is": ["-"]}]},
-    references=[{"kind": "r", "role": "identity", "value": "ref", "normalise": ["upper"]}],
+    references=[{"kind": "r", "role": "identity", "value": "ref"}, {"kind": "creditor_reference", "role": "identity", "value": "ref"}],
+    own={"claim": {"normalise": ["strip_zeros", "alnum"]}, "r": {"normalise": ["upper"], "defaults": ["A"]}},
     accounting={"posting_date": "day"}, dimensions={"d": "d"}, attributes={"t": r"a\.b"}, personal=["t"],
     events=[
         {"rule": "iso", "type": {"value": "type", "values": {"A": "claim.a"}, "unknown": "claim.b"}, "discriminators": ["x"]},

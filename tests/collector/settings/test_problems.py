@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from api.wiring import Application
 from collector.errors import Misconfigured
+from collector.settings.kinds import built_in
 from collector.settings.load import load
 from connectors.registry import CONNECTORS
-from tests.collector.settings.house import FILES, PARAMETERS, changed, said, write
+from tests.collector.settings.house import FILES, PARAMETERS, changed, look, said, write
 
 T, C, F = "tieout.yaml", "claims.yaml", "flow.yaml"
 MISTAKES = [
@@ -55,6 +57,9 @@ MISTAKES = [
     (T, "tieout: 1", "tieout: 1\nalerts: {cases: {to: webhook, url: 'https://cases', secret: '${file:flow.yaml}'}}", "tieout.yaml:2:53: alerts.cases.secret:", "is no secret for signing: whsec_ and 24 to 64 bytes in base64. Make one"),
     (T, "tieout: 1", "tieout: 1\ntieout: 1", "tieout.yaml:2:1: tieout:", "stands twice"),
     (T, "tieout: 1", "tieout: 1\napi: {port: many}", "tieout.yaml:2:7: api.port:", "must be a whole number"),
+    (T, "tieout: 1", "tieout: 1\nkinds: {claim: {normalise: [lower]}}", "tieout.yaml:2:29: kinds.claim.normalise.0:", "should be 'strip_zeros', 'upper' or 'alnum'. Correct it. Given: 'lower'."),
+    (T, "tieout: 1", "tieout: 1\nkinds: {claim: {max_documents: 1}}", "tieout.yaml:2:17: kinds.claim.max_documents:", "greater than or equal to 2"),
+    (T, "tieout: 1", "tieout: 1\nkinds: {claim: {within: company code}}", "claims.yaml:2:1: sources.erp.streams.claims.mapping.document:", "unique within its company code only. Say by `scope`"),
     (T, "connector: files", "? [a]\n    : b\n    connector: files", "tieout.yaml:10:7: sources.erp:", "a key is no plain text"),
     (T, "tieout: 1", "\ttieout: 1", "tieout.yaml:1:1: (file):", "a tab. Indent with spaces"),
     (T, "name: House", "name: 'House", "tieout.yaml:3:16: (file):", "a quote is not closed"),
@@ -76,6 +81,10 @@ MISTAKES = [
     (C, "entity: =DE10", "entity: =DE1", "claims.yaml:6:1: sources.erp.streams.claims.mapping.entity:", "Did you mean 'DE10'?"),
     (C, "actor: who", "amount: {value: a, currency: =EURO}\nactor: who", "claims.yaml:7:1: sources.erp.streams.claims.mapping.amount:", "'EURO' is no ISO 4217"),
     (C, "personal: [actor]", "personal: [actr]", "claims.yaml:1:1: sources.erp.streams.claims.mapping:", "`personal` names 'actr'"),
+    (C, "actor: who", "actor: who\nreferences: [{kind: expence_report, role: identity, value: r}]", "claims.yaml:8:15: sources.erp.streams.claims.mapping.references.0.kind:", "there is no kind 'expence_report'. Did you mean 'expense_report'? Another is declared under `kinds`."),
+    (C, "actor: who", "actor: who\nreferences: [{kind: payment, role: identity, value: '{a}/{b}', cut: 16}]", "claims.yaml:8:14: sources.erp.streams.claims.mapping.references.0:", "`cut` is the length of a field. Let `value` name that field alone"),
+    (C, "- rule: status", "- rule: status\n    references: [{kind: journal, role: group, value: r}]", "claims.yaml:11:18: sources.erp.streams.claims.mapping.events.0.references.0:", "unique within its company code and fiscal year only. Say by `scope`"),
+    (C, "- rule: status", "- rule: status\n    document: {type: payments, number: id}", "claims.yaml:11:16: sources.erp.streams.claims.mapping.events.0.document.type:", "there is no kind 'payments'. Did you mean 'payment'?"),
     (C, "actor: who", "actor: who\nnulls: [A]", "claims.yaml:1:1: sources.erp.streams.claims.mapping:", "looks for 'A', which never comes"),
     (C, "unknown: quarantine", "unknown: maybe", "claims.yaml:13:7: sources.erp.streams.claims.mapping.events.0.type.unknown:", "has the wrong form"),
     (C, "A: claim.approved", "A: Approved", "claims.yaml:15:9: sources.erp.streams.claims.mapping.events.0.type.values.A:", "has the wrong form"),
@@ -102,6 +111,42 @@ def test_a_mistake_is_one_problem_at_its_place(
     (problem,) = said(tmp_path, changed(name, old, new))
     assert problem.startswith(where)
     assert words in problem
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "{kind: payment, role: identity",
+        "{kind: journal, role: context",
+        "{kind: claim, role: group",
+    ],
+)
+def test_a_kind_that_is_built_in_or_made_by_a_mapping_needs_no_entry(
+    tmp_path: Path, kind: str
+) -> None:
+    new = f"actor: who\nreferences: [{kind}, value: r}}]"
+    assert said(tmp_path, changed(C, "actor: who", new)) == []
+
+
+def test_a_kind_that_is_declared_is_none_that_was_mistyped(tmp_path: Path) -> None:
+    files = changed(
+        C, "- rule: status", "- rule: status\n    document: {type: payments, number: id}"
+    )
+    assert len(said(tmp_path, files)) == 1
+    files[T] = f"{files[T]}kinds:\n  payments: {{title: Payments of a day}}\n"
+    assert said(tmp_path, files) == []
+
+
+def test_what_a_configuration_says_of_a_kind_leaves_the_rest_of_it(tmp_path: Path) -> None:
+    extra = "kinds: {idoc: {max_documents: 50}, claim: {}}\nlimits: {max_documents: 30}\n"
+    configuration, _ = look(tmp_path, {**FILES, T: FILES[T] + extra})
+    assert configuration is not None
+    known = configuration.settings.known_kinds
+    assert known["idoc"].max_documents == 50
+    assert known["idoc"].normalise == built_in()["idoc"].normalise == ["strip_zeros"]
+    assert built_in()["idoc"].max_documents is None
+    limit = Application(configuration, None, None).limit  # type: ignore[arg-type]  # neither is asked
+    assert [limit(kind) for kind in ("idoc", "claim", "payment", "unheard_of")] == [50, 30, 30, 30]
 
 
 @pytest.mark.parametrize(
