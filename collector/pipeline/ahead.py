@@ -257,14 +257,15 @@ _BEGIN = (
 def serve(fd: int) -> None:
     """Be the process: answer whoever holds the other end of the pipe, until it is closed."""
     gc.disable()  # of the told documents alone it looks at hundreds of thousands, and none is garbage
-    pipe = Connection(fd)
+    with suppress(EOFError, ConnectionError):  # nobody holds the other end any more
+        _answer_all(Connection(fd))
+
+
+def _answer_all(pipe: Connection) -> None:
     pipe.send(True)
     current: Any = None
     while True:
-        try:
-            what, arguments = pipe.recv()
-        except (EOFError, ConnectionError):
-            return
+        what, arguments = pipe.recv()
         try:
             if what == "open":
                 current, answer = Pass(*arguments), None
@@ -275,7 +276,4 @@ def serve(fd: int) -> None:
                 answer = getattr(current, what)(*arguments)
         except Exception as error:  # noqa: BLE001 -- raised where it is awaited
             answer = error
-        try:
-            pipe.send(answer)
-        except ConnectionError:
-            return
+        pipe.send(answer)

@@ -3,11 +3,16 @@
 The first attempt is optimistic: facts are copied without a lock, and only then the one lock is taken
 to decide what joins. It gives way to the careful road (lock first, look for known events) when the
 database refuses a duplicate, or when somebody else entered one of the batch's documents meanwhile.
+
+On the careful road a batch can still meet an event that an optimistic one has copied and not committed:
+the one waits for the event, the other for the lock, and the database ends one of them. Where that is the
+careful one, it tries again: the other has the lock by then, and its event is known when it is free.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import cast
 
@@ -25,6 +30,9 @@ from collector.store import ingest, links, quarantine, rows
 
 REMEMBERED = 100_000
 """Documents that a collector remembers, so as not to look them up for each of their events."""
+
+DEADLOCKS_MAX = 5
+"""Each takes the database a second to notice, and means another collector with the same new event."""
 
 
 class Contended(Exception):
@@ -75,10 +83,11 @@ async def commit(
     await ingest.ensure_partitions(conn, batch.prepared.months)
     writer = _Writer(conn, batch, limit, clock, Memory(REMEMBERED) if memory is None else memory)
     if not careful:
-        try:
+        with suppress(*ingest.COLLISIONS, Contended):
             return await writer.attempt(careful=False)
-        except (*ingest.COLLISIONS, Contended):
-            pass
+    for _ in range(DEADLOCKS_MAX):
+        with suppress(ingest.Deadlock):
+            return await writer.attempt(careful=True)
     return await writer.attempt(careful=True)
 
 

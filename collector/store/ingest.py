@@ -19,7 +19,8 @@ from collector.model.reference import LINK
 from collector.store import rows
 
 Connection: TypeAlias = asyncpg.Connection
-COLLISIONS = (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError)
+Deadlock = asyncpg.DeadlockDetectedError
+COLLISIONS = (asyncpg.UniqueViolationError, Deadlock)
 """Raised by COPY where somebody else has the same fact already."""
 
 _LOCK = 0x7469656F7574  # "tieout"

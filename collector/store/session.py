@@ -7,7 +7,7 @@ from typing import Literal
 
 import asyncpg
 
-from collector.errors import NotConnected
+from collector.errors import NotConnected, Transient
 from collector.store import embedded
 from collector.store.ingest import Connection
 from collector.store.migrate import migrate, missing
@@ -19,6 +19,15 @@ DATABASE_ERRORS = (
     OSError,
 )
 """What a query can raise that is not ours."""
+
+_FULL = (
+    "The store's disk is full. What was committed stays; make room on it and try again: reading goes on "
+    "from there."
+)
+_LOST = (
+    "The connection to the store was lost: its server ended, or the network. What was committed stays; try "
+    "again: reading goes on from there. Should it happen again, the server's log says why."
+)
 
 Role = Literal["tieout_owner", "tieout_app", "tieout_reader"]
 
@@ -51,7 +60,9 @@ class Store:
         """Open one connection as a role.
 
         Raises:
-            NotConnected: the server cannot be reached or refuses the login.
+            NotConnected: the server cannot be reached or refuses the login, or the connection is lost
+                while it is used.
+            Transient: the server's disk is full.
         """
         try:
             conn = await asyncpg.connect(
@@ -63,6 +74,12 @@ class Store:
             ) from error
         try:
             yield conn
+        except asyncpg.DiskFullError as error:
+            raise Transient(_FULL, detail=repr(error)) from error
+        except DATABASE_ERRORS as error:
+            if conn.is_closed() or isinstance(error, asyncpg.OperatorInterventionError):
+                raise NotConnected(_LOST, detail=repr(error)) from error
+            raise
         finally:
             await conn.close()
 

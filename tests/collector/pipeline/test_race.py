@@ -22,6 +22,7 @@ from tests.support.postgres import Database
 
 __all__ = ["pair"]  # the fixture
 PATIENCE_S = 20.0
+DEADLOCK_S = 1.5  # more than PostgreSQL's deadlock_timeout
 WAITING = """
 SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
 WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()
@@ -83,6 +84,36 @@ async def test_what_two_share_that_looked_before_either_committed_is_joined_once
     names = "SELECT count(*), count(DISTINCT content_id) FROM tieout.document"
     documents = len({fact.document for fact in world})
     assert tuple(await pair[0].fetchrow(names)) == (documents, documents)
+
+
+async def test_a_careful_collector_outlives_an_event_that_an_optimistic_one_has_copied(
+    database: Database, pair: list[asyncpg.Connection]
+) -> None:
+    """The careful one has the lock and waits for the event, the other has the event and waits for the lock."""
+    facts = [Fact(0, frozenset({1}), 0, "made", 1, 10)]
+    events = [event("race", f) for f in facts]
+    stream = await streams.register(pair[0], "test", "test", "test")
+    await ingest.ensure_partitions(pair[0], {e.month for e in events})
+
+    async def write(conn: asyncpg.Connection, *, careful: bool) -> ingest.BatchRow:
+        row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=len(events))
+        return await commit(conn, batch_of(row, events), limit, now, careful=careful)
+
+    holder = await asyncpg.connect(database.dsn("tieout_app"))
+    try:
+        async with holder.transaction():
+            await ingest.lock(holder)
+            careful = asyncio.create_task(write(pair[0], careful=True))
+            await until_waiting(holder, 1)  # first in the queue for the lock
+            optimistic = asyncio.create_task(write(pair[1], careful=False))
+            await until_waiting(holder, 2)  # it has copied the event
+            await asyncio.sleep(DEADLOCK_S)  # it has looked for a deadlock, and will not look again
+        rows = await asyncio.wait_for(asyncio.gather(careful, optimistic), PATIENCE_S)
+    finally:
+        await holder.close()
+    assert sorted((row.accepted, row.duplicate) for row in rows) == [(0, 1), (1, 0)]
+    found = await steps(pair[0], "race")
+    assert found == {(0, "doc.made"): (1, 1, 1, 10)}
 
 
 async def until_waiting(conn: asyncpg.Connection, writers: int) -> None:
