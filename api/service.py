@@ -41,6 +41,8 @@ BEGIN_S, BEGIN_S_MAX = 0.5, 30.0
 """From one attempt to begin to the next: doubled each time, up to."""
 EXPORT_S, PUSH_S = 10.0, 60.0
 """How often finished transactions and metrics are sent, where a receiver is configured."""
+REVIVE_S = 2.0
+"""How often it is asked whether the embedded server still runs."""
 RETENTION_S = 10.0
 """How often it is asked whether something is to be erased by retention."""
 ALERTS_S = 5.0
@@ -137,6 +139,7 @@ class _Service:
         parts = {
             asyncio.create_task(server.serve([listener]), name="http"),
             asyncio.create_task(self._work(), name="work"),
+            asyncio.create_task(self._revive(), name="store"),
         }
         await asyncio.wait({stopped, *parts}, return_when=asyncio.FIRST_COMPLETED)
         early = [part for part in parts if part.done()] if not self.stop.is_set() else []
@@ -188,6 +191,11 @@ class _Service:
                 wait_s = min(2 * wait_s, BEGIN_S_MAX)
             else:
                 return
+
+    async def _revive(self) -> None:
+        """See that the embedded server runs, whatever becomes of it."""
+        failure = "The embedded PostgreSQL could not be started again"
+        await self._repeat(self._application.store.revive, REVIVE_S, failure)
 
     async def _erase(self) -> None:
         """Erase what retention says; like the schedules that is the leader's."""

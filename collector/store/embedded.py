@@ -58,6 +58,12 @@ class Server:
         login = f"{role}:{self.passwords[role]}"
         return f"postgresql://{login}@/{database}?host={host}&port={self.port}"
 
+    def revive(self) -> None:
+        """Start the server again if it died; for whoever is within `running`. Blocks and raises as that."""
+        folder = serverfiles.prepare(self.data_dir)
+        with _changing(folder) as change:
+            _join_or_start(folder, change)
+
 
 class _Postmaster(NamedTuple):
     pid: int

@@ -1,5 +1,6 @@
 """The store, opened: connections as one of three roles, to the embedded server or to any other."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -82,6 +83,11 @@ class Store:
             raise
         finally:
             await conn.close()
+
+    async def revive(self) -> None:
+        """Start the embedded server again if it died; another's server is left to its owner."""
+        if self._server is not None:
+            await asyncio.to_thread(self._server.revive)
 
     async def migrate(self) -> list[str]:
         """Apply missing migrations; return their names."""

@@ -219,6 +219,17 @@ def test_committed_rows_survive_the_death_of_the_server_and_the_next_command_rec
         assert ask(server, "tieout_owner", "SELECT count(*) FROM kept") == 500
 
 
+def test_a_server_that_died_under_its_user_is_revived_in_its_place(used: Path) -> None:
+    with running(used) as server:
+        server.revive()  # it lives: nothing happens
+        died = postmaster(used)
+        assert died
+        os.kill(died, signal.SIGKILL)
+        server.revive()
+        assert postmaster(used) not in (None, died)
+        assert ask(server, "tieout_app", "SELECT 1") == 1
+
+
 def test_a_first_start_killed_half_way_is_made_anew(
     data: Path, command: Callable[..., Command]
 ) -> None:
