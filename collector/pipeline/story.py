@@ -10,6 +10,7 @@ from collector.model.calendar import Hours
 from collector.model.reference import ROLE_NAMES
 from collector.pipeline.publish import hours
 from collector.pipeline.steps import Case, FlowSteps, Group, Happening
+from collector.pipeline.values import spellings
 from collector.settings.load import Configuration
 from collector.store import stories
 from collector.store.ingest import Connection
@@ -99,6 +100,7 @@ class Stories:
         self._hours: dict[str, Hours] = {
             name: by_calendar[entity.calendar] for name, entity in settings.entities.items()
         }
+        self._kinds = settings.known_kinds
         self._systems = {name: source.system for name, source in settings.sources.items()}
         self._flows = [
             FlowSteps(flow, lambda entity: self._hours.get(entity or ""))
@@ -109,11 +111,11 @@ class Stories:
     async def tell(self, conn: Connection, key: str, as_of: datetime) -> Story:
         """Find what a key names and tell it as of a time.
 
-        A key that names nothing is searched as a fragment: unique, it is followed; else there are
-        candidates.
+        A key is also tried as kinds compare their values: without the blanks of a printed IBAN, say. One
+        that names nothing is searched as a fragment: unique, it is followed; else there are candidates.
         """
         key = key.strip()
-        found = await stories.events_by_key(conn, key)
+        found = await self._named(conn, key)
         if not found and key:
             rows = await stories.candidates(conn, key)
             if len({row["component"] for row in rows}) != 1:
@@ -136,6 +138,12 @@ class Stories:
             _candidates(sharing[: stories.CANDIDATES_MAX]),
             len(told) > stories.TRANSACTIONS_MAX or len(sharing) > stories.CANDIDATES_MAX,
         )
+
+    async def _named(self, conn: Connection, key: str) -> list[Any]:
+        for spelling in spellings(key, self._kinds):
+            if found := await stories.events_by_key(conn, spelling):
+                return found
+        return []
 
     async def _lent(
         self, conn: Connection, documents: Sequence[int], as_of: datetime

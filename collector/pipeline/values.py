@@ -12,7 +12,7 @@ from collector.model.check_digits import (
     is_iban,
 )
 from collector.model.reference import Name
-from collector.settings.kinds import Check, Normalise, ReferenceKind
+from collector.settings.kinds import Check, Kinds, Normalise, ReferenceKind
 from collector.settings.mapping import Condition, DocumentRule, ReferenceRule
 
 FUTURE_DAYS_MAX = 2
@@ -229,6 +229,12 @@ def _normaliser(kind: ReferenceKind) -> Callable[[str], str] | None:
         return value
 
     return apply
+
+
+def spellings(key: str, kinds: Kinds) -> list[str]:
+    """List how a key that a person types may be stored: as it is, and as kinds compare their values."""
+    normalisers = [n for n in map(_normaliser, kinds.values()) if n is not None]
+    return list(dict.fromkeys([key, *filter(None, (normalise(key) for normalise in normalisers))]))
 
 
 def compile_usable(

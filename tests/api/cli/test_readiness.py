@@ -90,6 +90,7 @@ limits: {max_documents: 2}
 kinds:
   order: {max_documents: 3}
   ticket: {defaults: [NONE]}
+  voucher: {normalise: [strip_zeros]}
   clerk: {}
 sources:
   shop:
@@ -103,6 +104,13 @@ sources:
           document: {type: order, number: id}
           occurred_at: {value: at, timezone: in value}
           events: [{rule: placed, type: order.placed}]
+      vouchers:
+        read: {path: vouchers.jsonl, format: jsonl}
+        mapping:
+          key: id
+          document: {type: voucher, number: id}
+          occurred_at: {value: at, timezone: in value}
+          events: [{rule: made, type: voucher.made}]
   bus:
     connector: files
     system: bus
@@ -198,6 +206,15 @@ EXPECTED = [
         lost={"documents": 4, "amounts": {"EUR": -51_200}},
     ),
     expected(source="shop", stream="orders", interface=None, records=2, usable=2, share=1),
+    expected(
+        source="shop",
+        stream="vouchers",
+        interface=None,
+        records=1,
+        usable=0,
+        not_expected=1,
+        share=None,
+    ),
 ]
 """Counted by hand from MESSAGES."""
 
@@ -210,7 +227,11 @@ def world(tmp_path: Path, database: Database) -> Desk:
         {"id": f"M-{n}", "currency": "EUR", "clerk": "SYSTEM" if n < 11 else "Ada", **message}
         for n, message in enumerate(MESSAGES)
     ]
-    for name, records in (("orders", orders), ("messages", messages)):
+    for name, records in (
+        ("orders", orders),
+        ("messages", messages),
+        ("vouchers", [{"id": "00002"}]),
+    ):
         lines = [json.dumps({"at": "2026-01-05T08:00:00Z", **record}) for record in records]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     desk = Desk(tmp_path).over(database.server.dsn("postgres", database.name))
@@ -230,6 +251,17 @@ def test_each_record_counts_once_for_what_it_carries_and_each_document_for_what_
         ("SYSTEM", "context", 11, 2),
         ("DUMMY", "identity", 5, 3),
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "number"),
+    [("RF18 5390 0754 7043", "M-5"), ("rf18539007547043", "M-5"), ("None", "M-4"), ("0002", "2")],
+)
+def test_what_joins_nothing_is_found_as_it_is_printed_and_as_it_is_stored(
+    world: Desk, key: str, number: str
+) -> None:
+    (told,) = world.shown(f"trace '{key}'", "trace")["transactions"]
+    assert [d["number"] for d in told["documents"]] == [number]
 
 
 def test_a_field_of_no_known_system_is_named_with_who_must_fill_it(world: Desk) -> None:
