@@ -5,6 +5,7 @@ from api.cli import (
     bridge,
     config,
     control,
+    coverage,
     data,
     demo,
     flow,
@@ -19,6 +20,7 @@ from api.cli.root import cli
 for _commands in (
     config,
     data,
+    coverage,
     flow,
     story,
     link,

@@ -7,6 +7,7 @@ that agree with what was read, lift the grade of a declaration, and reach no fur
 that says itself how far it was read is taken at its word, before what a person declares.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,8 @@ from collector.store.totals import Totals
 class Gap(msgspec.Struct, frozen=True):
     """Something that we know we did not see. `records` is None where nobody knows how many.
 
-    `what` is UNREAD, SURPLUS, DIFFERS, BROKEN, QUARANTINED, NOT_COVERED, UNDECLARED or NEVER_READ.
+    `what` is UNREAD, SURPLUS, DIFFERS, BROKEN, QUARANTINED, NOT_COVERED, UNDECLARED or NEVER_READ. `amounts`
+    is what it comes to in money, minor units by currency, where that follows from totals; else None.
     """
 
     stream: str
@@ -28,6 +30,7 @@ class Gap(msgspec.Struct, frozen=True):
     records: int | None
     grade: str
     sentence: str
+    amounts: dict[str, int] | None = None
 
 
 class Coverage(msgspec.Struct, frozen=True):
@@ -150,7 +153,14 @@ def _gaps(name: str, grade: str, declared: int | None, totals: Totals | None) ->
         for broken in totals.broken
     ]
     gaps += [
-        Gap(name, "DIFFERS", part.records, grade, part.sentence)
+        Gap(
+            name,
+            "DIFFERS",
+            abs(part.missing) if part.missing else None,
+            grade,
+            part.difference,
+            None if part.quarantined else part.missing_amounts,
+        )
         for part in totals.trailers.differing
     ]
     if totals.quarantined:
@@ -161,6 +171,7 @@ def _gaps(name: str, grade: str, declared: int | None, totals: Totals | None) ->
                 totals.quarantined,
                 grade,
                 f"{counted(totals.quarantined, 'record')} of {name} quarantined: see `tieout quarantine list`.",
+                _amounts_quarantined(totals),
             )
         )
     if declared is not None and totals.known != declared:
@@ -176,3 +187,19 @@ def _gaps(name: str, grade: str, declared: int | None, totals: Totals | None) ->
             )
         )
     return gaps
+
+
+def _amounts_quarantined(totals: Totals) -> dict[str, int] | None:
+    """Return what the quarantined records come to: what their parts state, less what came in of these.
+
+    That follows only where each of them is in a part that states amounts, and nothing else lacks there.
+    """
+    parts = [s for s in totals.trailers.statements if s.quarantined]
+    if sum(s.quarantined for s in parts) != totals.quarantined:
+        return None
+    amounts: Counter[str] = Counter()
+    for part in parts:
+        if part.missing or part.missing_amounts is None:
+            return None
+        amounts.update(part.missing_amounts)
+    return dict(amounts)

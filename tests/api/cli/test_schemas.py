@@ -22,6 +22,7 @@ COMMANDS = [
     ("sync", "sync", 0),
     ("sync --dry-run --limit 20", "sync-dry-run", 0),
     ("coverage", "coverage", 0),
+    ("coverage ledger --from 2026-01-01 --to 2026-03-01", "coverage-ledger", 0),
     (f"coverage --as-of {T} --as-known {T}", "coverage", 0),
     (f"control run late_payments --as-of {T}", "control-run", 3),
     (f"control run nothing_stuck --as-of {T}", "control-run", 0),
