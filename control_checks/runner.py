@@ -18,7 +18,7 @@ import msgspec
 from collector.clock import Clock
 from collector.errors import Misconfigured
 from collector.model.control import Exception_, Run
-from collector.pipeline.completeness import Coverage, Gap, coverage, status_time
+from collector.pipeline.completeness import Coverage, Gap, known_coverage, status_time
 from collector.settings.definitions import Control, Flow
 from collector.settings.load import Configuration, produced
 from collector.settings.parameters import needed_steps
@@ -172,11 +172,10 @@ class Engine:
         """Return K, and how completely each stream was known then."""
         async with self.store.connect() as conn:
             known_at = as_known or await totals.last_recorded(conn, now)
-            known = await totals.totals(conn, known_at)
             in_force = await totals.configuration(conn, known_at)
-        if in_force is None:
-            raise Misconfigured("Nothing was read yet as known then: run `tieout sync` first.")
-        return known_at, coverage(in_force, known)
+            if in_force is None:
+                raise Misconfigured("Nothing was read yet as known then: run `tieout sync` first.")
+            return known_at, await known_coverage(conn, in_force, known_at)
 
     def _judges(
         self, control: Control, covered: dict[tuple[str, str], Coverage]

@@ -13,10 +13,9 @@ from api.wiring import Application
 from collector import clock
 from collector.errors import Misconfigured
 from collector.model.money import from_minor
-from collector.pipeline.completeness import coverage
+from collector.pipeline.completeness import known_coverage
 from collector.pipeline.ledger import Ledger, Line, Window, ledgers
 from collector.settings.load import Configuration
-from collector.store import totals
 
 FROM = click.option(
     "--from", "start", type=click.DateTime(["%Y-%m-%d"]), required=True, help="First day (UTC)."
@@ -76,10 +75,10 @@ def coverage_group(
 
 async def _coverage(app: Application, as_of: datetime, as_known: datetime) -> list[dict[str, Any]]:
     async with app.store.connect() as conn:
-        known = await totals.totals(conn, as_known)
+        covered = await known_coverage(conn, app.configuration.document(), as_known)
     return [
         {**stream_document(key, c), "gaps": msgspec.to_builtins(c.gaps_at(as_of))}
-        for key, c in coverage(app.configuration.document(), known).items()
+        for key, c in covered.items()
     ]
 
 

@@ -9,7 +9,7 @@ from api.context import Instant, With, answer
 from api.openapi import shows
 from api.paging import Pages, Paging
 from api.present import coverage_document
-from collector.pipeline.completeness import coverage
+from collector.pipeline.completeness import known_coverage
 from collector.store import totals
 
 router = APIRouter(prefix="/v1/coverage", tags=["coverage"])
@@ -34,9 +34,8 @@ async def of_streams(
     after = pages.after(tuple[str, str], ("", ""))
     async with context.pool.connect() as conn:
         as_known = wanted.as_known or await totals.last_recorded(conn, context.now())
-        known = await totals.totals(conn, as_known)
         in_force = await totals.configuration(conn, as_known)
-    covered = coverage(in_force, known) if in_force is not None else {}
+        covered = await known_coverage(conn, in_force, as_known) if in_force is not None else {}
     names = sorted(stream for stream in covered if stream > after)
     shown = names[: pages.limit]
     more = len(names) > len(shown)

@@ -8,21 +8,27 @@ that says itself how far it was read is taken at its word, before what a person 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from collector.model.number import void as read_void
 from collector.model.words import counted
+from collector.store import numbers, totals
+from collector.store.ingest import Connection
+from collector.store.numbers import Hole
 from collector.store.totals import Totals
+
+HOLES_NAMED_MAX = 20
 
 
 class Gap(msgspec.Struct, frozen=True):
     """Something that we know we did not see. `records` is None where nobody knows how many.
 
-    `what` is UNREAD, SURPLUS, DIFFERS, BROKEN, QUARANTINED, NOT_COVERED, UNDECLARED or NEVER_READ. `amounts`
-    is what it comes to in money, minor units by currency, where that follows from totals; else None.
+    `what` is UNREAD, SURPLUS, DIFFERS, BROKEN, QUARANTINED, NOT_COVERED, UNDECLARED, NEVER_READ or
+    MISSING_NUMBERS. `amounts` is what it comes to in money, minor units by currency, where that follows from totals; else None.
     """
 
     stream: str
@@ -49,6 +55,7 @@ class Coverage(msgspec.Struct, frozen=True):
     totals: Totals | None
     gaps: list[Gap]
     kept_until: datetime | None = None
+    missing_numbers: list[Hole] = []
 
     def gaps_at(
         self, until: datetime, least_grade: str = "C", since: datetime | None = None
@@ -98,23 +105,48 @@ def status_time(streams: Iterable[Coverage], now: datetime, lag_max: timedelta) 
     return max(min(known, now), now - lag_max)
 
 
+async def known_coverage(
+    conn: Connection, configuration: dict[str, Any], as_known: datetime
+) -> dict[tuple[str, str], Coverage]:
+    """Return how completely each configured stream was known at K, its number ranges included."""
+    ranges = {
+        f"{source_id}/{stream_id}": number_range["first"]
+        for source_id, source in configuration["sources"].items()
+        for stream_id, stream in source["streams"].items()
+        if (number_range := stream["mapping"].get("number_range")) is not None
+    }
+    return coverage(
+        configuration,
+        await totals.totals(conn, as_known),
+        await numbers.holes(conn, as_known, ranges),
+    )
+
+
 def coverage(
-    configuration: dict[str, Any], totals: dict[tuple[str, str], Totals]
+    configuration: dict[str, Any],
+    totals: Mapping[tuple[str, str], Totals],
+    holes: Mapping[str, Sequence[Hole]] | None = None,
 ) -> dict[tuple[str, str], Coverage]:
     """Hold what is declared of each configured stream against what the store knows of it."""
     return {
         (source_id, stream_id): _of_stream(
-            f"{source_id}/{stream_id}", stream.get("complete"), totals.get((source_id, stream_id))
+            f"{source_id}/{stream_id}",
+            stream.get("complete"),
+            totals.get((source_id, stream_id)),
+            (holes or {}).get(f"{source_id}/{stream_id}", ()),
         )
         for source_id, source in configuration["sources"].items()
         for stream_id, stream in source["streams"].items()
     }
 
 
-def _of_stream(name: str, declared: dict[str, Any] | None, totals: Totals | None) -> Coverage:
+def _of_stream(
+    name: str, declared: dict[str, Any] | None, totals: Totals | None, holes: Sequence[Hole]
+) -> Coverage:
     grade = _grade(totals) if declared else "D"
     start, end = map(datetime.fromisoformat, declared["covers"]) if declared else (None, None)
     records = declared["records"] if declared else None
+    missing = not_void(holes, declared.get("void", ()) if declared else ())
     reach = totals.reach if totals is not None else None
     if reach is not None:
         grade, start, end = reach.grade, reach.since, reach.until
@@ -126,9 +158,32 @@ def _of_stream(name: str, declared: dict[str, Any] | None, totals: Totals | None
         declared["by"] if declared else "",
         records,
         totals,
-        _gaps(name, grade, records, totals),
+        _gaps(name, grade, records, totals) + _gap_in_numbers(name, grade, missing),
         reach.kept_until if reach is not None else None,
+        missing,
     )
+
+
+def not_void(holes: Iterable[Hole], void: Iterable[str]) -> list[Hole]:
+    """Return what is left of holes without the numbers that are declared to be void."""
+    left = list(holes)
+    for name, first, last in map(read_void, void):
+        left = [
+            part
+            for hole in left
+            for part in (hole.without(first, last) if hole.range == name else (hole,))
+        ]
+    return left
+
+
+def _gap_in_numbers(name: str, grade: str, missing: Sequence[Hole]) -> list[Gap]:
+    if not missing:
+        return []
+    lacks = counted(sum(hole.size for hole in missing), "number")
+    named = ", ".join(map(str, missing[:HOLES_NAMED_MAX]))
+    more = f", and {len(missing) - HOLES_NAMED_MAX:,} more holes" * (len(missing) > HOLES_NAMED_MAX)
+    sentence = f"{name} lacks {lacks} of its range: {named}{more}."
+    return [Gap(name, "MISSING_NUMBERS", sum(hole.size for hole in missing), grade, sentence)]
 
 
 def _grade(totals: Totals | None) -> str:

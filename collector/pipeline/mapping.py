@@ -27,6 +27,7 @@ from collector.pipeline.values import (
     compile_conditions,
     compile_expr,
     compile_name,
+    compile_number,
     shown,
 )
 from collector.settings.mapping import (
@@ -35,6 +36,7 @@ from collector.settings.mapping import (
     EventFields,
     EventRule,
     Mapping,
+    NumberRange,
     TypeByValue,
 )
 
@@ -198,7 +200,11 @@ class _Details:
     """Everything of an event that has no column: kept with it, or apart where it is personal."""
 
     def __init__(
-        self, fields: EventFields, personal: frozenset[str], nulls: frozenset[str]
+        self,
+        fields: EventFields,
+        personal: frozenset[str],
+        nulls: frozenset[str],
+        number_range: NumberRange | None,
     ) -> None:
         texts = [(n, expr) for n in TEXT_FIELDS if (expr := getattr(fields, n)) is not None]
         groups = (("dimensions", fields.dimensions), ("attributes", fields.attributes))
@@ -211,6 +217,7 @@ class _Details:
             if kept := [(n, getter) for n, getter in compiled if n not in personal]:
                 self._groups.append((group, kept))
         self._accounting = _compile_accounting(fields.accounting, nulls)
+        self._number = compile_number(number_range, nulls)
 
     def kept(self, body: Body) -> dict[str, Any]:
         kept: dict[str, Any] = {}
@@ -224,6 +231,8 @@ class _Details:
                 kept[group] = found
         if self._accounting is not None and (accounting := self._accounting(body)):
             kept["accounting"] = accounting
+        if self._number is not None and (number := self._number(body)):
+            kept["number"] = number
         return kept
 
     def apart(self, body: Body) -> dict[str, Any] | None:
@@ -260,7 +269,7 @@ class _Rule:
         ]
         self.entity_of = compile_code(fields.entity, nulls)
         self.sequence_of = _compile_sequence(fields.sequence, nulls)
-        self.details = _Details(fields, frozenset(mapping.personal), nulls)
+        self.details = _Details(fields, frozenset(mapping.personal), nulls, mapping.number_range)
 
     def identity(self, body: Body, packed_key: bytes) -> bytes:
         layout = self.before_key + packed_key + self.after_key

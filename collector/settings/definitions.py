@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from collector.model.number import void
 from collector.settings.alerts import Destination
 from collector.settings.mapping import (
     Definition,
@@ -60,6 +61,12 @@ def _written(pattern: str, example: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _void(text: str) -> str:
+    """Refuse what names no numbers."""
+    void(text)
+    return text
+
+
 _DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 Day = Annotated[date, _written(_DAY, "2026-01-31")]
 Instant = Annotated[
@@ -79,6 +86,7 @@ Duration = Annotated[
 Elapsed = Annotated[
     str, Field(pattern=r"^\d{1,4} (minutes?|hours?|days?)$", examples=["4 hours", "1 day"])
 ]
+VoidNumbers = Annotated[str, AfterValidator(_void), Field(examples=["R-2026-104..106"])]
 Runbooks = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
@@ -113,11 +121,12 @@ class Declaration(Definition):
     """Completeness of grade C: a named person declares what a stream holds.
 
     `covers` is [from, to): every event that occurred in it is in the stream. `records` is how many
-    records the stream holds.
+    records the stream holds. `void` are numbers of the mapping's `number_range` that no record ever had.
     """
 
     covers: tuple[Instant, Instant]
     records: int | None = Field(None, ge=0)
+    void: list[VoidNumbers] = []
     by: str = Field(min_length=1, description="Who declares it")
 
     @field_validator("covers")
