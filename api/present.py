@@ -64,6 +64,7 @@ def run_summary(run: Run) -> Document:
         "actor": run.actor,
         "parameters": run.parameters,
         "population": run.population or None,
+        "certificate": run.certificate,
         "gaps": run.gaps,
         "notes": run.notes,
         "error": run.error,
@@ -161,17 +162,7 @@ def ledger_document(ledgers: Iterable[Ledger], window: Window, as_known: datetim
         "to": window.end,
         "entity": window.entity,
         "as_known": as_known,
-        "streams": [
-            {
-                "stream": ledger.stream,
-                "lines": [
-                    {**msgspec.to_builtins(line), "hash_total": str(line.hash_total)}
-                    for line in ledger.lines
-                ],
-                "parts_beyond": ledger.parts_beyond,
-            }
-            for ledger in ledgers
-        ],
+        "streams": [ledger.document() for ledger in ledgers],
     }
 
 

@@ -1,5 +1,6 @@
 """Commands about how completely streams are known: by stream, and by window."""
 
+import sys
 from datetime import datetime
 from typing import Any
 
@@ -7,22 +8,30 @@ import click
 import msgspec
 from rich.table import Table
 
-from api.cli.root import AS_KNOWN, AS_OF, JSON, Invocation, example, out, print_json
+from api.cli.root import (
+    AS_KNOWN,
+    AS_OF,
+    EXIT_INCOMPLETE,
+    EXIT_OK,
+    JSON,
+    Invocation,
+    example,
+    out,
+    print_json,
+)
 from api.present import ledger_document, stream_document
 from api.wiring import Application
 from collector import clock
-from collector.errors import Misconfigured
+from collector.errors import Misconfigured, Refused
 from collector.model.money import from_minor
+from collector.pipeline.certificate import Certificate, Sealed, is_genuine, issue
 from collector.pipeline.completeness import known_coverage
 from collector.pipeline.ledger import Ledger, Line, Window, ledgers
 from collector.settings.load import Configuration
+from collector.store import certificates, totals
 
-FROM = click.option(
-    "--from", "start", type=click.DateTime(["%Y-%m-%d"]), required=True, help="First day (UTC)."
-)
-TO = click.option(
-    "--to", "end", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The day after the last."
-)
+FROM = click.option("--from", "start", type=click.DateTime(["%Y-%m-%d"]), help="First day (UTC).")
+TO = click.option("--to", "end", type=click.DateTime(["%Y-%m-%d"]), help="The day after the last.")
 ENTITY = click.option("--entity", default=None, help="Events of this entity alone.")
 STREAMS = click.option(
     "--stream", "streams", multiple=True, metavar="SOURCE/STREAM", help="One stream; repeat it."
@@ -99,8 +108,8 @@ def ledger_command(  # noqa: PLR0913 -- one argument an option
     invocation: Invocation,
     streams: tuple[str, ...],
     entity: str | None,
-    start: datetime,
-    end: datetime,
+    start: datetime | None,
+    end: datetime | None,
     as_known: datetime | None,
     *,
     as_json: bool,
@@ -113,7 +122,7 @@ def ledger_command(  # noqa: PLR0913 -- one argument an option
 
     async def find(app: Application) -> list[Ledger]:
         async with app.store.connect() as conn:
-            return await ledgers(conn, chosen(app.configuration, streams), window, known)
+            return await ledgers(conn, chosen(app.configuration, streams, entity), window, known)
 
     found = invocation.run(find)
     if as_json:
@@ -123,24 +132,128 @@ def ledger_command(  # noqa: PLR0913 -- one argument an option
         _show(ledger)
 
 
-def window_of(start: datetime, end: datetime, entity: str | None) -> Window:
+@coverage_group.group(
+    name="certificate",
+    invoke_without_command=True,
+    epilog=example(
+        "tieout coverage certificate --stream bank/statements --from 2026-01-01 --to 2026-02-01"
+    ),
+)
+@STREAMS
+@ENTITY
+@FROM
+@TO
+@AS_KNOWN
+@JSON
+@click.pass_context
+def certificate_group(  # noqa: PLR0913 -- one argument an option
+    ctx: click.Context,
+    streams: tuple[str, ...],
+    entity: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    as_known: datetime | None,
+    *,
+    as_json: bool,
+) -> None:
+    """State how completely streams were seen, seal it with its hash, and keep it.
+
+    The same question about the same knowledge gives the same certificate. Exit code 4: there are gaps.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    window = window_of(start, end, entity)
+
+    async def issue_one(app: Application) -> Sealed:
+        async with app.store.connect() as conn:
+            known = as_known or await totals.last_recorded(conn, clock.now())
+            wanted = chosen(app.configuration, streams, entity)
+            sealed = await issue(conn, wanted, window, known)
+            await certificates.keep(conn, *sealed, clock.now())
+        return sealed
+
+    sealed = ctx.obj.run(issue_one)
+    found = msgspec.json.decode(sealed.body, type=Certificate)
+    if as_json:
+        print_json({"hash": sealed.hash, "certificate": msgspec.json.decode(sealed.body)})
+    else:
+        _show_certificate(sealed.hash, found)
+    sys.exit(EXIT_OK if found.complete else EXIT_INCOMPLETE)
+
+
+@certificate_group.command(
+    name="show",
+    epilog=example("tieout coverage certificate show " + 64 * "0"),
+)
+@click.argument("hashed", metavar="HASH")
+@JSON
+@click.pass_obj
+def show_command(invocation: Invocation, hashed: str, *, as_json: bool) -> None:
+    """Show a certificate as it was kept, if it still is what its hash says.
+
+    With --json it is written to the byte, without a line's end: its SHA-256 is the hash.
+    """
+
+    async def find(app: Application) -> str | None:
+        async with app.store.connect() as conn:
+            return await certificates.body_of(conn, hashed)
+
+    body = invocation.run(find)
+    if body is None:
+        raise Refused(f"There is no certificate {hashed}.")
+    if not is_genuine(Sealed(hashed, body)):
+        raise Refused(f"The certificate {hashed} was altered: its text has another hash.")
+    if as_json:
+        sys.stdout.write(body)
+    else:
+        _show_certificate(hashed, msgspec.json.decode(body, type=Certificate))
+
+
+def _show_certificate(hashed: str, of: Certificate) -> None:
+    asked = of.asked
+    since = "the beginning" if asked.since is None else asked.since.isoformat()
+    out.print(f"certificate {hashed}", style="bold")
+    out.print(
+        f"{'complete' if of.complete else 'not complete'}, grade {of.grade}, from {since} to "
+        f"{asked.until.isoformat()}, {asked.entity or 'all entities'}, as known at {asked.as_known.isoformat()}"
+    )
+    for stream in of.streams:
+        until = (
+            "nobody says until when"
+            if stream.watermark is None
+            else f"complete until {stream.watermark}"
+        )
+        out.print(f"{stream.stream}: grade {stream.grade}, {until}", markup=False)
+        for gap in stream.gaps:
+            size = "unknown" if gap.records is None else f"{gap.records:,}"
+            money = "unknown" if gap.amounts is None else _money(gap.amounts)
+            out.print(f"  gap: {gap.sentence} Records: {size}; amount: {money}.", markup=False)
+
+
+def window_of(start: datetime | None, end: datetime | None, entity: str | None) -> Window:
     """Make a window of two days, the second one not in it."""
+    if start is None or end is None:
+        raise click.UsageError("Say of which days: --from 2026-01-01 --to 2026-02-01.")
     if start >= end:
         raise click.UsageError("--to is the day after the last one: it must be later than --from.")
     return Window(start.date(), end.date(), entity)
 
 
-def chosen(configuration: Configuration, wanted: tuple[str, ...]) -> list[str]:
-    """Return the streams that are asked for, by default all.
+def chosen(configuration: Configuration, wanted: tuple[str, ...], entity: str | None) -> list[str]:
+    """Return the streams that are asked for, by default all that can hold records of the entity.
 
     Raises:
         Misconfigured: one is not configured; the message lists those that are.
     """
-    known = [f"{i}/{s}" for i, of in configuration.settings.sources.items() for s in of.streams]
+    known = {
+        f"{source_id}/{stream_id}": stream.entity
+        for source_id, source in configuration.settings.sources.items()
+        for stream_id, stream in source.streams.items()
+    }
     for name in wanted:
         if name not in known:
             raise Misconfigured(f"There is no stream '{name}'. Streams: {', '.join(known)}.")
-    return list(wanted) or known
+    return list(wanted) or [n for n, of in known.items() if entity is None or of in {None, entity}]
 
 
 def _show(ledger: Ledger) -> None:

@@ -43,7 +43,8 @@ class Coverage(msgspec.Struct, frozen=True):
     """How completely a stream is known: from, until (the watermark), by whom, and its gaps.
 
     `gaps` are those that hold whatever time is asked for; `gaps_at` adds those of a time. Unless it
-    is read again before `kept_until`, the source will have lost what follows; None where it keeps all.
+    is read again before `kept_until`, the source will have lost what follows; None where nobody says that it
+    forgets anything.
     """
 
     stream: str
@@ -131,7 +132,7 @@ def coverage(
     return {
         (source_id, stream_id): _of_stream(
             f"{source_id}/{stream_id}",
-            stream.get("complete"),
+            stream,
             totals.get((source_id, stream_id)),
             (holes or {}).get(f"{source_id}/{stream_id}", ()),
         )
@@ -141,8 +142,9 @@ def coverage(
 
 
 def _of_stream(
-    name: str, declared: dict[str, Any] | None, totals: Totals | None, holes: Sequence[Hole]
+    name: str, stream: dict[str, Any], totals: Totals | None, holes: Sequence[Hole]
 ) -> Coverage:
+    declared, retained_days = stream.get("complete"), stream.get("retained_days")
     grade = _grade(totals) if declared else "D"
     start, end = map(datetime.fromisoformat, declared["covers"]) if declared else (None, None)
     records = declared["records"] if declared else None
@@ -159,9 +161,15 @@ def _of_stream(
         records,
         totals,
         _gaps(name, grade, records, totals) + _gap_in_numbers(name, grade, missing),
-        reach.kept_until if reach is not None else None,
+        _kept_until(totals, retained_days),
         missing,
     )
+
+
+def never_read(stream: str) -> Coverage:
+    """Return what is known of a stream of which the store knows nothing."""
+    gap = Gap(stream, "NEVER_READ", None, "D", f"{stream} was never read.")
+    return Coverage(stream, "D", None, None, "", None, None, [gap])
 
 
 def not_void(holes: Iterable[Hole], void: Iterable[str]) -> list[Hole]:
@@ -184,6 +192,19 @@ def _gap_in_numbers(name: str, grade: str, missing: Sequence[Hole]) -> list[Gap]
     more = f", and {len(missing) - HOLES_NAMED_MAX:,} more holes" * (len(missing) > HOLES_NAMED_MAX)
     sentence = f"{name} lacks {lacks} of its range: {named}{more}."
     return [Gap(name, "MISSING_NUMBERS", sum(hole.size for hole in missing), grade, sentence)]
+
+
+def _kept_until(totals: Totals | None, retained_days: int | None) -> datetime | None:
+    """Say by when the source loses what was not read: by its own word, else by the stream's setting."""
+    if totals is None:
+        return None
+    reach = totals.reach
+    if reach is not None and reach.kept_until is not None:
+        return reach.kept_until
+    read_until = reach.until if reach is not None else totals.last_read
+    if retained_days is None or read_until is None:
+        return None
+    return read_until + timedelta(days=retained_days)
 
 
 def _grade(totals: Totals | None) -> str:

@@ -9,6 +9,7 @@ out and counted (`parts_beyond`); what is not read may lie anywhere, and always 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
+from typing import Any
 
 import msgspec
 
@@ -85,6 +86,13 @@ class Ledger(msgspec.Struct):
     stream: str
     lines: list[Line]
     parts_beyond: int = 0
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON takes it; a hash total is a text, for few read integers of 128 bits."""
+        lines = [
+            {**msgspec.to_builtins(line), "hash_total": str(line.hash_total)} for line in self.lines
+        ]
+        return {"stream": self.stream, "lines": lines, "parts_beyond": self.parts_beyond}
 
 
 class Window(msgspec.Struct, frozen=True):

@@ -158,6 +158,11 @@ class Stream(Definition):
     ] = Field(description="The mapping, or the path of a YAML file with it")
     namespace: str | None = Field(None, min_length=1, max_length=200)
     complete: Declaration | None = None
+    retained_days: int | None = Field(
+        None,
+        ge=1,
+        description="How long the source keeps a record, where it does not say so itself",
+    )
     keep_raw: bool = Field(False, description="Keep accepted records' bytes, apart from the facts")
 
 

@@ -1,7 +1,7 @@
 """The store's content in canonical form: what two stores that know the same have in common.
 
 Left out is whatever depends on when, in which order or by whom something was read: batches, parts,
-positions, surrogates, recorded times. Facts and derived state come as rows of one kind after the
+positions, surrogates, recorded times; so also control runs and the certificates that they stand on. Facts and derived state come as rows of one kind after the
 other, each kind sorted bytewise.
 """
 

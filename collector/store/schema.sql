@@ -1562,13 +1562,14 @@ CREATE TABLE tieout.control_run (
     rule_hash text NOT NULL,
     code_hash text NOT NULL,
     query text NOT NULL,
-    certificate jsonb NOT NULL,
+    certificate text,
     gaps jsonb NOT NULL,
     population jsonb NOT NULL,
     notes jsonb NOT NULL,
     error text,
     CONSTRAINT control_run_trigger_check CHECK ((trigger = ANY (ARRAY['command'::text, 'schedule'::text]))),
-    CONSTRAINT control_run_verdict_check CHECK ((verdict = ANY (ARRAY['PASS'::text, 'WARN'::text, 'INCOMPLETE'::text, 'FAIL'::text, 'ERROR'::text, 'SKIPPED'::text])))
+    CONSTRAINT control_run_verdict_check CHECK ((verdict = ANY (ARRAY['PASS'::text, 'WARN'::text, 'INCOMPLETE'::text, 'FAIL'::text, 'ERROR'::text, 'SKIPPED'::text]))),
+    CONSTRAINT pass_is_proven CHECK (((verdict <> 'PASS'::text) OR (complete AND (certificate IS NOT NULL))))
 );
 
 ALTER TABLE tieout.control_run OWNER TO tieout_owner;
@@ -1763,6 +1764,17 @@ CREATE SEQUENCE tieout.batch_id
     CACHE 1;
 
 ALTER SEQUENCE tieout.batch_id OWNER TO tieout_owner;
+
+-- Name: coverage_certificate; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.coverage_certificate (
+    hash text NOT NULL,
+    body text NOT NULL,
+    issued_at timestamp with time zone NOT NULL,
+    CONSTRAINT genuine CHECK ((hash = encode(sha256(convert_to(body, 'UTF8'::name)), 'hex'::text)))
+);
+
+ALTER TABLE tieout.coverage_certificate OWNER TO tieout_owner;
 
 -- Name: delivery; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -2019,6 +2031,11 @@ ALTER TABLE ONLY tieout.control_exception
 ALTER TABLE ONLY tieout.control_run
     ADD CONSTRAINT control_run_pkey PRIMARY KEY (seq);
 
+-- Name: coverage_certificate coverage_certificate_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.coverage_certificate
+    ADD CONSTRAINT coverage_certificate_pkey PRIMARY KEY (hash);
+
 -- Name: delivery delivery_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.delivery
@@ -2198,6 +2215,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.control
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.control_run FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
+-- Name: coverage_certificate append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.coverage_certificate FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
 -- Name: erasure append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.erasure FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
@@ -2254,6 +2275,11 @@ ALTER TABLE ONLY tieout.config_version
 
 ALTER TABLE ONLY tieout.control_exception
     ADD CONSTRAINT control_exception_run_fkey FOREIGN KEY (run) REFERENCES tieout.control_run(seq);
+
+-- Name: control_run control_run_certificate_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.control_run
+    ADD CONSTRAINT control_run_certificate_fkey FOREIGN KEY (certificate) REFERENCES tieout.coverage_certificate(hash);
 
 -- Name: control_run control_run_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2648,6 +2674,10 @@ GRANT SELECT ON TABLE read.trace TO tieout_app;
 -- Name: SEQUENCE batch_id; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT USAGE ON SEQUENCE tieout.batch_id TO tieout_app;
+
+-- Name: TABLE coverage_certificate; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.coverage_certificate TO tieout_app;
 
 -- Name: TABLE delivery; Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -1,6 +1,6 @@
 """What counts as a gap, and from when until when a declaration reaches."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -115,6 +115,26 @@ def test_the_word_of_a_source_counts_before_a_declaration(*, declared: bool) -> 
 
 def test_what_a_person_declares_to_be_there_is_still_counted() -> None:
     assert whats(covered(held(reach=REACH, accepted=9)), 24) == [("UNREAD", 1)]
+
+
+@pytest.mark.parametrize(
+    ("reach", "kept_until"),
+    [
+        (None, at(9) + timedelta(days=10)),  # after what was read last
+        (
+            Reach("B", at(1), at(25), None),
+            at(25) + timedelta(days=10),
+        ),  # after what it was asked for
+        (REACH, at(30)),  # its own word
+    ],
+)
+def test_what_a_source_forgets_is_lost_so_long_after_it_was_read(
+    reach: Reach | None, kept_until: datetime
+) -> None:
+    configuration = {"sources": {"bank": {"streams": {"lines": {"retained_days": 10}}}}}
+    of = coverage(configuration, {("bank", "lines"): held(reach=reach)})["bank", "lines"]
+    assert of.kept_until == kept_until
+    assert coverage(configuration, {})["bank", "lines"].kept_until is None
 
 
 def test_a_source_that_keeps_everything_loses_nothing() -> None:

@@ -18,6 +18,7 @@ FACTS = (
     "config_version",
     "control_exception",
     "control_run",
+    "coverage_certificate",
     "erasure",
     "event",
     "event_202601",
