@@ -14,12 +14,14 @@ from api.cli import (
     quarantine,
     service,
     story,
+    sweep,
 )
 from api.cli.root import cli
 
 for _commands in (
     config,
     data,
+    sweep,
     coverage,
     flow,
     story,

@@ -16,6 +16,7 @@ from collector.pipeline.ledger import Ledger, Window, ledgers
 from collector.store import totals
 from collector.store.ingest import Connection
 from collector.store.numbers import Hole
+from collector.store.sweeps import LastSweep
 from collector.store.totals import Totals
 
 FORMAT = 1
@@ -50,7 +51,7 @@ class Stream(msgspec.Struct, frozen=True):
     """One stream in a certificate. `kept_until`: what is not read by then the source no longer has.
 
     `totals` are those of all that was read, by whatever day; None where nothing was. `ledger` has the lines of
-    the days that were asked for; None where none were. `quarantined` counts records by reason.
+    the days that were asked for, `swept` what its last sweep concluded; None where none were. `quarantined` counts records by reason.
     """
 
     stream: str
@@ -64,6 +65,7 @@ class Stream(msgspec.Struct, frozen=True):
     stated: Stated | None
     quarantined: dict[str, int]
     missing_numbers: list[Hole]
+    swept: LastSweep | None
     gaps: list[Gap]
     ledger: dict[str, Any] | None
 
@@ -155,6 +157,7 @@ def _stream(asked: Asked, of: Coverage, ledger: Ledger | None) -> Stream:
         None if held is None or not held.trailers.parts else _stated(held),
         {} if held is None else held.reasons,
         of.missing_numbers,
+        of.sweep,
         of.gaps_at(asked.until, asked.least_grade, asked.since),
         None if ledger is None else ledger.document(),
     )

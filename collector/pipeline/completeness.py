@@ -16,9 +16,10 @@ import msgspec
 
 from collector.model.number import void as read_void
 from collector.model.words import counted
-from collector.store import numbers, totals
+from collector.store import numbers, sweeps, totals
 from collector.store.ingest import Connection
 from collector.store.numbers import Hole
+from collector.store.sweeps import LastSweep
 from collector.store.totals import Totals
 
 HOLES_NAMED_MAX = 20
@@ -57,6 +58,7 @@ class Coverage(msgspec.Struct, frozen=True):
     gaps: list[Gap]
     kept_until: datetime | None = None
     missing_numbers: list[Hole] = []
+    sweep: LastSweep | None = None
 
     def gaps_at(
         self, until: datetime, least_grade: str = "C", since: datetime | None = None
@@ -116,11 +118,16 @@ async def known_coverage(
         for stream_id, stream in source["streams"].items()
         if (number_range := stream["mapping"].get("number_range")) is not None
     }
-    return coverage(
+    covered = coverage(
         configuration,
         await totals.totals(conn, as_known),
         await numbers.holes(conn, as_known, ranges),
     )
+    swept = await sweeps.last(conn, as_known)
+    return {
+        stream: msgspec.structs.replace(of, sweep=swept.get(stream))
+        for stream, of in covered.items()
+    }
 
 
 def coverage(

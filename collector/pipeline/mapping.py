@@ -389,6 +389,25 @@ class CompiledMapping:
         except NotMapped:
             return None
 
+    def identities(self, record: Record) -> list[bytes] | None:
+        """Return the ids of all events that a record can ever have meant; None where it has no key.
+
+        One that means something else by now, or cannot be mapped, is still there. Only what `discriminators`
+        told of it earlier cannot be known.
+        """
+        key = self.key(record)
+        if key is None or record.body is None:
+            return None
+        try:
+            return [rule.identity(record.body, packed(key)) for rule in self._rules]
+        except NotMapped:
+            return None
+
+    @property
+    def discriminates(self) -> bool:
+        """Whether ids of events hold more than the key and the rule."""
+        return any(rule.discriminators for rule in self._rules)
+
 
 def event_types(mapping: Mapping) -> frozenset[str]:
     """List the event types that a mapping can produce."""

@@ -91,6 +91,12 @@ Runbooks = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
+def elapsed(text: str) -> timedelta:
+    """Return `1 day` as a span of time."""
+    number, unit = text.split()
+    return timedelta(**{f"{unit.removesuffix('s')}s": int(number)})
+
+
 class Calendar(Definition):
     """Business time: what "n business days" and "n business hours" mean for an entity.
 
@@ -162,6 +168,9 @@ class Stream(Definition):
         None,
         ge=1,
         description="How long the source keeps a record, where it does not say so itself",
+    )
+    sweep_every: Elapsed | None = Field(
+        None, description="How often `tieout run` holds all its keys against the store"
     )
     keep_raw: bool = Field(False, description="Keep accepted records' bytes, apart from the facts")
 
@@ -315,8 +324,7 @@ class Control(Definition):
     @property
     def lag(self) -> timedelta:
         """`lag_max` as a span of time."""
-        number, unit = self.lag_max.split()
-        return timedelta(**{f"{unit.removesuffix('s')}s": int(number)})
+        return elapsed(self.lag_max)
 
 
 class Limits(Definition):

@@ -20,6 +20,7 @@ OPEN = {COMMON: ("exception", "run_summary"), HTTP: ("problem",)}
 T = "2026-01-31T08:00:00Z"
 COMMANDS = [
     ("sync", "sync", 0),
+    ("sweep", "sweep", 4),
     ("sync --dry-run --limit 20", "sync-dry-run", 0),
     ("coverage", "coverage", 0),
     ("coverage ledger --from 2026-01-01 --to 2026-03-01", "coverage-ledger", 0),

@@ -19,6 +19,7 @@ FACTS = (
     "control_exception",
     "control_run",
     "coverage_certificate",
+    "deletion",
     "erasure",
     "event",
     "event_202601",
@@ -28,6 +29,7 @@ FACTS = (
     "quarantine",
     "quarantine_resolution",
     "standing",
+    "sweep",
     "trace_sent",
 )
 WAYS = {
