@@ -156,6 +156,7 @@ def _of_stream(
     start, end = map(datetime.fromisoformat, declared["covers"]) if declared else (None, None)
     records = declared["records"] if declared else None
     missing = not_void(holes, declared.get("void", ()) if declared else ())
+    there_are_more = len(holes) >= numbers.HOLES_MAX
     reach = totals.reach if totals is not None else None
     if reach is not None:
         grade, start, end = reach.grade, reach.since, reach.until
@@ -167,7 +168,8 @@ def _of_stream(
         declared["by"] if declared else "",
         records,
         totals,
-        _gaps(name, grade, records, totals) + _gap_in_numbers(name, grade, missing),
+        _gaps(name, grade, records, totals)
+        + _gap_in_numbers(name, grade, missing, there_are_more=there_are_more),
         _kept_until(totals, retained_days),
         missing,
     )
@@ -191,14 +193,19 @@ def not_void(holes: Iterable[Hole], void: Iterable[str]) -> list[Hole]:
     return left
 
 
-def _gap_in_numbers(name: str, grade: str, missing: Sequence[Hole]) -> list[Gap]:
-    if not missing:
+def _gap_in_numbers(
+    name: str, grade: str, missing: Sequence[Hole], *, there_are_more: bool
+) -> list[Gap]:
+    """Name the holes; where there are more than were looked at, nobody knows how many numbers are missing."""
+    if not missing and not there_are_more:
         return []
-    lacks = counted(sum(hole.size for hole in missing), "number")
+    size = sum(hole.size for hole in missing)
+    least = "at least " * there_are_more
     named = ", ".join(map(str, missing[:HOLES_NAMED_MAX]))
-    more = f", and {len(missing) - HOLES_NAMED_MAX:,} more holes" * (len(missing) > HOLES_NAMED_MAX)
-    sentence = f"{name} lacks {lacks} of its range: {named}{more}."
-    return [Gap(name, "MISSING_NUMBERS", sum(hole.size for hole in missing), grade, sentence)]
+    if len(missing) > HOLES_NAMED_MAX:
+        named += f", and {len(missing) - HOLES_NAMED_MAX:,} more holes"
+    sentence = f"{name} lacks {least}{counted(size, 'number')} of its range: {named}."
+    return [Gap(name, "MISSING_NUMBERS", None if there_are_more else size, grade, sentence)]
 
 
 def _kept_until(totals: Totals | None, retained_days: int | None) -> datetime | None:

@@ -11,7 +11,7 @@ import pytest
 
 from collector.model.control import Run
 from collector.pipeline.completeness import known_coverage
-from collector.store import totals
+from collector.store import numbers, totals
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
 from tests.support.postgres import Database
@@ -100,6 +100,16 @@ async def test_missing_numbers_are_a_gap_unless_a_person_declares_them_void(
     assert {g["what"] for g in ran.gaps} <= {"MISSING_NUMBERS"}
     assert ran.verdict == ("INCOMPLETE" if sentences else "PASS")
     assert all(g["amounts"] is None for g in ran.gaps)
+
+
+async def test_where_there_are_more_holes_than_are_looked_at_nobody_knows_how_many_are_missing(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numbers, "HOLES_MAX", 2)
+    ran = await run(database, write(tmp_path, [("DE10", f"R-{n}") for n in (1, 3, 5, 7)]))
+    (gap,) = ran.gaps
+    assert gap["records"] is None
+    assert gap["sentence"].endswith("lacks at least 2 numbers of its range: DE10 R-2, DE10 R-4.")
 
 
 async def test_what_is_no_number_is_quarantined(database: Database, tmp_path: Path) -> None:
