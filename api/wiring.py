@@ -15,7 +15,7 @@ from collector.pipeline.ahead import Source
 from collector.pipeline.collect import Collector
 from collector.pipeline.mapping import CompiledMapping
 from collector.pipeline.publish import publish
-from collector.pipeline.sweep import Span, Sweeper, Swept
+from collector.pipeline.sweep import DROPPING, Span, Sweeper, Swept
 from collector.settings.definitions import elapsed
 from collector.settings.load import Configuration, load, resolve
 from collector.store import embedded, sweeps, totals
@@ -81,10 +81,19 @@ class Application(NamedTuple):
             last = swept.get((source, stream))
             if every is None or (last is not None and self.clock() < last.at + elapsed(every)):
                 continue
-            sweeper = Sweeper(conn, self.limit, self.clock)
             opened = open_source(self.configuration, source, stream)
-            found.append(await sweeper.sweep(opened, Span(None, self.clock())))
+            found.append(await self.sweep(conn, opened, Span(None, self.clock())))
         return found
+
+    async def sweep(self, conn: Connection, source: Source, span: Span) -> Swept:
+        """Sweep a stream; what its source has dropped by age (`retained_days`) is not taken for deleted."""
+        days = (
+            self.configuration.settings.sources[source.source].streams[source.stream].retained_days
+        )
+        if days is not None:
+            kept = self.clock() - timedelta(days=days) + DROPPING
+            span = Span(max(kept, span.since or kept), span.until)
+        return await Sweeper(conn, self.limit, self.clock).sweep(source, span)
 
     def engine(self) -> Engine:
         """Make the control engine."""

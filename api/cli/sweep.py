@@ -19,7 +19,7 @@ from api.cli.root import (
 )
 from api.wiring import Application
 from collector.errors import Misconfigured
-from collector.pipeline.sweep import Span, Sweeper, Swept
+from collector.pipeline.sweep import Span, Swept
 
 
 @click.command(
@@ -65,8 +65,7 @@ def sweep(
                     for source in app.sources(sources):
                         progress.add_task(f"{source.source}/{source.stream}", total=None)
                         await collector.sync(source)
-                        sweeper = Sweeper(conn, app.limit, app.clock)
-                        found.append(await sweeper.sweep(source, window))
+                        found.append(await app.sweep(conn, source, window))
         return found
 
     found = invocation.run(work)

@@ -73,9 +73,11 @@ class Sweeper:
                 (remarks if remark else whole).append(remark or part.name)
         except TieoutError as error:
             remarks.append(str(error))
-            whole = []
         sweep.whole, sweep.remark = not remarks, " ".join(remarks[:REMARKS_MAX])
-        judged = Judged(before, whole, source.mapping.discriminates)
+        parts = (
+            whole if sweep.whole else []
+        )  # what is missing in one may stand in what was not read of another
+        judged = Judged(before, parts, source.mapping.discriminates)
         done = await sweeps.end(self.conn, stream, judged, sweep, self.clock())
         return Swept(source.source, source.stream, *done)
 

@@ -12,7 +12,7 @@ from collector.pipeline.completeness import known_coverage
 from collector.pipeline.dump import dump
 from collector.pipeline.publish import publish
 from collector.pipeline.rebuild import rebuild
-from collector.pipeline.sweep import Span, Sweeper, Swept
+from collector.pipeline.sweep import Span, Swept
 from collector.store import totals
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore, at
@@ -70,7 +70,7 @@ class Shop:
     async def sweep(self, window: Span = ALL) -> Swept:
         async with self.store.connect() as conn:
             (source,) = self.application.sources()
-            return await Sweeper(conn, self.application.limit, at(NOW)).sweep(source, window)
+            return await self.application.sweep(conn, source, window)
 
     async def dumped(self) -> list[bytes]:
         async with self.store.connect() as conn:
@@ -182,6 +182,27 @@ async def test_a_file_that_is_gone_says_nothing_about_its_records(shop: Shop) ->
     assert await shop.read() == 100
     (shop.folder / "second.jsonl").unlink()
     assert figures(await shop.sweep()) == (200, 0, 0, 0, 0)
+
+
+async def test_what_may_stand_in_a_file_that_was_not_read_whole_is_not_gone(shop: Shop) -> None:
+    shop.has([order(n) for n in range(300, 400)], "second.jsonl")
+    assert await shop.read() == 100
+    shop.has(exchanged(n120=order(900)))
+    (shop.folder / "second.jsonl").write_text('{"id": broken\n' + order(120))
+    swept = await shop.sweep()
+    assert (swept.sweep.whole, swept.sweep.deleted) == (False, 0)
+
+
+async def test_what_a_source_drops_by_age_is_not_taken_for_deleted(
+    database: Database, tmp_path: Path
+) -> None:
+    days = (NOW - datetime(2026, 1, 21, 8, tzinfo=UTC)).days  # kept is what happened from then on
+    text = CONFIGURATION.replace("sweep_every: 1 day", f"retained_days: {days}")
+    shop = Shop(database, tmp_path, text)
+    shop.has(BEFORE_AND_AFTER)
+    assert await shop.read() == 200
+    shop.has(exchanged(n115=order(900), n137=order(901)))  # of 4 and of 26 January
+    assert (await shop.sweep()).documents == ["order 0137"]
 
 
 async def test_a_sweep_is_due_as_often_as_configured(shop: Shop) -> None:
