@@ -14,6 +14,7 @@ import msgspec
 from collector.model.control import Exception_, Run
 from collector.model.money import from_minor
 from collector.pipeline.completeness import Coverage
+from collector.pipeline.ledger import Ledger, Window
 from collector.pipeline.story import Story
 from collector.settings.definitions import Control, Flow
 from collector.store.totals import Totals
@@ -63,6 +64,7 @@ def run_summary(run: Run) -> Document:
         "actor": run.actor,
         "parameters": run.parameters,
         "population": run.population or None,
+        "certificate": run.certificate,
         "gaps": run.gaps,
         "notes": run.notes,
         "error": run.error,
@@ -151,6 +153,17 @@ def coverage_document(covered: Mapping[tuple[str, str], Coverage], as_known: dat
     """Show how completely each stream is known, as known at a time."""
     items = [stream_document(stream, of) for stream, of in sorted(covered.items())]
     return {"as_known": as_known, "items": items}
+
+
+def ledger_document(ledgers: Iterable[Ledger], window: Window, as_known: datetime) -> Document:
+    """Show the coverage ledgers of streams."""
+    return {
+        "from": window.start,
+        "to": window.end,
+        "entity": window.entity,
+        "as_known": as_known,
+        "streams": [ledger.document() for ledger in ledgers],
+    }
 
 
 def flow_document(

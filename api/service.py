@@ -45,6 +45,8 @@ REVIVE_S = 2.0
 """How often it is asked whether the embedded server still runs."""
 RETENTION_S = 10.0
 """How often it is asked whether something is to be erased by retention."""
+SWEEP_S = 60.0
+"""How often it is asked whether a stream is to be swept."""
 ALERTS_S = 5.0
 """How often it is asked whether an alert is to be delivered, where a destination is configured."""
 UNSENT = "Telemetry could not be sent"
@@ -170,6 +172,7 @@ class _Service:
                 group.create_task(
                     self._repeat(self._erase, RETENTION_S, "Retention could not erase")
                 )
+                group.create_task(self._repeat(self._sweep, SWEEP_S, "A source could not be swept"))
                 if self._application.configuration.settings.alerts:
                     group.create_task(
                         self._repeat(self._deliver, ALERTS_S, "Alerts could not be delivered")
@@ -204,6 +207,12 @@ class _Service:
                 rows = await erase_due(conn, self._application.clock())
             if rows:
                 _log.info("Retention erased %d rows.", rows)
+
+    async def _sweep(self) -> None:
+        """Sweep the streams that are due; like the schedules that is the leader's."""
+        if self.schedule.leads:
+            async with self._application.store.connect() as conn:
+                await self._application.sweep_due(conn)
 
     async def _deliver(self) -> None:
         """Deliver alerts; like the schedules that is the leader's."""

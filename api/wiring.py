@@ -15,8 +15,10 @@ from collector.pipeline.ahead import Source
 from collector.pipeline.collect import Collector
 from collector.pipeline.mapping import CompiledMapping
 from collector.pipeline.publish import publish
+from collector.pipeline.sweep import DROPPING, Span, Sweeper, Swept
+from collector.settings.definitions import elapsed
 from collector.settings.load import Configuration, load, resolve
-from collector.store import embedded
+from collector.store import embedded, sweeps, totals
 from collector.store.ingest import Connection
 from collector.store.session import Store, embedded_store, remote_store
 from connectors.registry import CONNECTORS
@@ -70,6 +72,29 @@ class Application(NamedTuple):
             )
         async with self.store.connect() as conn:
             await publish(conn, self.configuration, self.clock)
+
+    async def sweep_due(self, conn: Connection) -> list[Swept]:
+        """Sweep the streams whose last sweep is longer ago than their `sweep_every`."""
+        swept = await sweeps.last(conn, await totals.last_recorded(conn, self.clock()))
+        found = []
+        for source, stream in self.configuration.streams():
+            every = self.configuration.settings.sources[source].streams[stream].sweep_every
+            last = swept.get((source, stream))
+            if every is None or (last is not None and self.clock() < last.at + elapsed(every)):
+                continue
+            opened = open_source(self.configuration, source, stream)
+            found.append(await self.sweep(conn, opened, Span(None, self.clock())))
+        return found
+
+    async def sweep(self, conn: Connection, source: Source, span: Span) -> Swept:
+        """Sweep a stream; what its source has dropped by age (`retained_days`) is not taken for deleted."""
+        days = (
+            self.configuration.settings.sources[source.source].streams[source.stream].retained_days
+        )
+        if days is not None:
+            kept = self.clock() - timedelta(days=days) + DROPPING
+            span = Span(max(kept, span.since or kept), span.until)
+        return await Sweeper(conn, self.limit, self.clock).sweep(source, span)
 
     def engine(self) -> Engine:
         """Make the control engine."""

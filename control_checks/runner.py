@@ -18,11 +18,18 @@ import msgspec
 from collector.clock import Clock
 from collector.errors import Misconfigured
 from collector.model.control import Exception_, Run
-from collector.pipeline.completeness import Coverage, Gap, coverage, status_time
+from collector.pipeline.certificate import Asked, Sealed, certificate, seal
+from collector.pipeline.completeness import (
+    Coverage,
+    Gap,
+    known_coverage,
+    never_read,
+    status_time,
+)
 from collector.settings.definitions import Control, Flow
 from collector.settings.load import Configuration, produced
 from collector.settings.parameters import needed_steps
-from collector.store import alerts, quarantine, totals
+from collector.store import alerts, certificates, quarantine, totals
 from collector.store.runs import Settled, population, record
 from collector.store.session import Store
 from control_checks.contract import Check, Item, Telling
@@ -130,6 +137,7 @@ class Engine:
         settings = self.configuration.settings
         told = settings.alerts if as_of is as_known is None else {}
         watch = Watch()
+        sealed: Sealed | None = None
         try:
             if told:
                 watch = await self._watch(control_id)
@@ -138,11 +146,15 @@ class Engine:
             if as_of is None:
                 _take_status_time(run, judges, control.lag)
             await self._evaluate(run, control, judges, watch)
+            sealed = _certificate(run, control, judges)
+            run.certificate = sealed.hash
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, that it did is kept
             run.verdict, run.complete, run.exceptions = "ERROR", False, []
             run.error = str(error) or type(error).__name__
         run.finished_at = self.clock()
         async with self.store.connect() as conn, conn.transaction():
+            if sealed is not None:
+                await certificates.keep(conn, *sealed, run.finished_at)
             run.run = await record(conn, run, self.clock())
             if told:
                 words = VERDICT_WORDS[run.verdict]
@@ -173,11 +185,10 @@ class Engine:
         """Return K, and how completely each stream was known then."""
         async with self.store.connect() as conn:
             known_at = as_known or await totals.last_recorded(conn, now)
-            known = await totals.totals(conn, known_at)
             in_force = await totals.configuration(conn, known_at)
-        if in_force is None:
-            raise Misconfigured("Nothing was read yet as known then: run `tieout sync` first.")
-        return known_at, coverage(in_force, known)
+            if in_force is None:
+                raise Misconfigured("Nothing was read yet as known then: run `tieout sync` first.")
+            return known_at, await known_coverage(conn, in_force, known_at)
 
     def _judges(
         self, control: Control, covered: dict[tuple[str, str], Coverage]
@@ -250,9 +261,7 @@ class Engine:
             for row in rows:
                 item = msgspec.convert(_plain(row), Item)
                 watch.note(item.subject, self._judge(run, items, judge, check, item))
-        known = _known(judges)
-        await self._exclude_accepted(run, items, known)
-        run.certificate = msgspec.to_builtins(list(known.values()))
+        await self._exclude_accepted(run, items, _known(judges))
         run.population = msgspec.to_builtins(items)
         run.gaps = msgspec.to_builtins(list(gaps.values()))
         run.complete = not gaps
@@ -377,7 +386,7 @@ class _Judge:
             for gap in (
                 self._covered[stream].gaps_at(until, self._least, since)
                 if stream in self._covered
-                else [_never_read("/".join(stream))]
+                else never_read("/".join(stream)).gaps
             )
         ]
 
@@ -392,6 +401,17 @@ def _known(judges: Mapping[str, _Judge]) -> dict[tuple[str, str], Coverage]:
     return {stream: covered for judge in judges.values() for stream, covered in judge.known.items()}
 
 
+def _certificate(run: Run, control: Control, judges: Mapping[str, _Judge]) -> Sealed:
+    """Seal what is known of all streams that a run needs, also of those that were never read."""
+    needed = {
+        stream: judge.known.get(stream) or never_read("/".join(stream))
+        for judge in judges.values()
+        for stream in judge.needed
+    }
+    asked = Asked(None, run.as_of, run.as_known, least_grade=control.completeness)
+    return seal(certificate(asked, needed.values()))
+
+
 def _take_status_time(run: Run, judges: Mapping[str, _Judge], lag_max: timedelta) -> None:
     """Take the latest status time up to which the streams are known, and note what holds it back."""
     now, known = run.as_of, _known(judges).values()
@@ -401,10 +421,6 @@ def _take_status_time(run: Run, judges: Mapping[str, _Judge], lag_max: timedelta
         for s in known
         if s.watermark is not None and s.watermark <= run.as_of < now
     ]
-
-
-def _never_read(stream: str) -> Gap:
-    return Gap(stream, "NEVER_READ", None, "D", f"{stream} was never read.")
 
 
 def _plain(row: Any) -> dict[str, Any]:  # noqa: ANN401 -- a database row

@@ -5,6 +5,7 @@ from api.cli import (
     bridge,
     config,
     control,
+    coverage,
     data,
     demo,
     flow,
@@ -14,6 +15,7 @@ from api.cli import (
     readiness,
     service,
     story,
+    sweep,
 )
 from api.cli.root import cli
 
@@ -21,6 +23,8 @@ for _commands in (
     config,
     data,
     readiness,
+    sweep,
+    coverage,
     flow,
     story,
     link,

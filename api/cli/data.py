@@ -5,17 +5,14 @@ import shutil
 import sys
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 import click
-import msgspec
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from api.cli.preview import preview
 from api.cli.root import (
     AS_KNOWN,
-    AS_OF,
     EXIT_INCOMPLETE,
     EXIT_OK,
     JSON,
@@ -26,16 +23,13 @@ from api.cli.root import (
     out,
     print_json,
 )
-from api.present import stream_document
 from api.wiring import Application
 from collector import clock
 from collector.errors import Misconfigured, Refused
 from collector.model.words import counted
 from collector.pipeline.collect import Tally
-from collector.pipeline.completeness import coverage
 from collector.pipeline.dump import dump
 from collector.pipeline.rebuild import rebuild
-from collector.store import totals
 
 
 @click.command(
@@ -107,53 +101,6 @@ def _show_tallies(tallies: list[Tally]) -> None:
         out.print("Nothing new: everything that was read is known already.")
     if sum(t.quarantined for t in tallies):
         out.print("Some records were quarantined: `tieout quarantine list` says why.")
-
-
-@click.command(epilog=example("tieout coverage --as-of 2026-02-05T08:00:00+01:00"))
-@AS_OF
-@AS_KNOWN
-@JSON
-@click.pass_obj
-def coverage_command(
-    invocation: Invocation, as_of: datetime, as_known: datetime | None, *, as_json: bool
-) -> None:
-    """Show how completely each stream is known: totals, until when, on whose word, and the gaps."""
-    known = as_known or clock.now()
-    found = invocation.run(lambda app: _coverage(app, as_of, known))
-    if as_json:
-        print_json({"as_of": as_of, "as_known": known, "streams": found})
-        return
-    table = Table(box=None, header_style="bold")
-    for column in (
-        "stream",
-        "grade",
-        "complete until",
-        "declared",
-        "accepted",
-        "quarantined",
-        "gaps",
-    ):
-        table.add_column(column)
-    for s in found:
-        table.add_row(
-            f"{s['source']}/{s['stream']}",
-            s["grade"],
-            str(s["watermark"] or "nobody says"),
-            "" if s["declared"] is None else f"{s['declared']:,}",
-            f"{s['accepted']:,}",
-            f"{s['quarantined']:,}",
-            "; ".join(g["sentence"] for g in s["gaps"]) or "[green]none[/green]",
-        )
-    out.print(table)
-
-
-async def _coverage(app: Application, as_of: datetime, as_known: datetime) -> list[dict[str, Any]]:
-    async with app.store.connect() as conn:
-        known = await totals.totals(conn, as_known)
-    return [
-        {**stream_document(key, c), "gaps": msgspec.to_builtins(c.gaps_at(as_of))}
-        for key, c in coverage(app.configuration.document(), known).items()
-    ]
 
 
 @click.command(epilog=example("tieout dump --as-of 2026-01-31T23:59:59+01:00 > january.jsonl"))
@@ -235,7 +182,6 @@ def actor() -> str:
         return "unknown"
 
 
-coverage_command.name = "coverage"
 dump_command.name = "dump"
 rebuild_command.name = "rebuild"
-COMMANDS = (sync, coverage_command, dump_command, rebuild_command, migrate, reset)
+COMMANDS = (sync, dump_command, rebuild_command, migrate, reset)

@@ -22,9 +22,9 @@ from api.wiring import Application
 from collector import clock
 from collector.model.money import from_minor
 from collector.model.words import counted
-from collector.pipeline.completeness import coverage
+from collector.pipeline.completeness import known_coverage
 from collector.pipeline.story import Stories, Story, Transaction
-from collector.store import overview, retention, totals
+from collector.store import overview, retention
 
 
 @click.command(epilog=example("tieout trace 57EE1FDA34", "tieout trace 5100000456 --json"))
@@ -201,7 +201,7 @@ def status(invocation: Invocation, *, as_json: bool) -> None:
 async def _glance(app: Application) -> dict[str, Any]:
     async with app.store.connect() as conn:
         server = await overview.server(conn)
-        known = await totals.totals(conn, clock.now())
+        covered = await known_coverage(conn, app.configuration.document(), clock.now())
         erased = await retention.erased(conn)
     return {
         "configuration": str(app.configuration.path),
@@ -227,7 +227,7 @@ async def _glance(app: Application) -> dict[str, Any]:
                 "grade": c.grade,
                 "gaps": [g.sentence for g in c.gaps],
             }
-            for c in coverage(app.configuration.document(), known).values()
+            for c in covered.values()
         ],
     }
 

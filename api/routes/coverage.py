@@ -1,16 +1,19 @@
 """How completely each stream is known, on whose word, and what is missing."""
 
+from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from api.context import Instant, With, answer
+from api.errors import Problem, not_found
 from api.openapi import shows
 from api.paging import Pages, Paging
 from api.present import coverage_document
-from collector.pipeline.completeness import coverage
-from collector.store import totals
+from collector.pipeline.certificate import Sealed, is_genuine
+from collector.pipeline.completeness import known_coverage
+from collector.store import certificates, totals
 
 router = APIRouter(prefix="/v1/coverage", tags=["coverage"])
 
@@ -34,9 +37,8 @@ async def of_streams(
     after = pages.after(tuple[str, str], ("", ""))
     async with context.pool.connect() as conn:
         as_known = wanted.as_known or await totals.last_recorded(conn, context.now())
-        known = await totals.totals(conn, as_known)
         in_force = await totals.configuration(conn, as_known)
-    covered = coverage(in_force, known) if in_force is not None else {}
+        covered = await known_coverage(conn, in_force, as_known) if in_force is not None else {}
     names = sorted(stream for stream in covered if stream > after)
     shown = names[: pages.limit]
     more = len(names) > len(shown)
@@ -46,3 +48,26 @@ async def of_streams(
             "next": pages.next(shown[-1]) if more else None,
         }
     )
+
+
+@router.get(
+    "/certificates/{hash}",
+    summary="A coverage certificate, to the byte",
+    responses=shows("certificate"),
+)
+async def certificate(
+    hashed: Annotated[str, Path(alias="hash", pattern="^[0-9a-f]{64}$")], context: With
+) -> Response:
+    """Answer with canonical JSON (RFC 8785), as it was kept: the SHA-256 of the body is the hash."""
+    async with context.pool.connect() as conn:
+        body = await certificates.body_of(conn, hashed)
+    if body is None:
+        raise not_found(f"There is no certificate {hashed}.")
+    if not is_genuine(Sealed(hashed, body)):
+        raise Problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "altered",
+            "Certificate altered",
+            f"The text that is stored as certificate {hashed} has another hash.",
+        )
+    return Response(body, media_type="application/json")

@@ -28,8 +28,8 @@ class Exception_(msgspec.Struct, frozen=True):  # noqa: N801 -- the audit term; 
 class Run(msgspec.Struct):
     """One execution of a control: what it was asked, what it saw, what it concluded and why.
 
-    `run` is its number in commit order. `certificate` says what the completeness of each stream rests
-    on; `gaps` what is known to be missing. `definition`, `parameters`, the hashes and `query` are what
+    `run` is its number in commit order. `certificate` is the hash of the coverage certificate that
+    it stands on, None where it did not come so far; `gaps` what is known to be missing. `definition`, `parameters`, the hashes and `query` are what
     it takes to perform the run again.
     """
 
@@ -48,7 +48,7 @@ class Run(msgspec.Struct):
     run: int = 0
     verdict: str = "ERROR"
     complete: bool = False
-    certificate: list[dict[str, Any]] = []
+    certificate: str | None = None
     gaps: list[dict[str, Any]] = []
     population: dict[str, Any] = {}
     notes: list[str] = []

@@ -7,20 +7,29 @@ that agree with what was read, lift the grade of a declaration, and reach no fur
 that says itself how far it was read is taken at its word, before what a person declares.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from collector.model.number import void as read_void
 from collector.model.words import counted
+from collector.store import numbers, sweeps, totals
+from collector.store.ingest import Connection
+from collector.store.numbers import Hole
+from collector.store.sweeps import LastSweep
 from collector.store.totals import Totals
+
+HOLES_NAMED_MAX = 20
 
 
 class Gap(msgspec.Struct, frozen=True):
     """Something that we know we did not see. `records` is None where nobody knows how many.
 
-    `what` is UNREAD, SURPLUS, DIFFERS, BROKEN, QUARANTINED, NOT_COVERED, UNDECLARED or NEVER_READ.
+    `what` is UNREAD, SURPLUS, DIFFERS, BROKEN, QUARANTINED, NOT_COVERED, UNDECLARED, NEVER_READ or
+    MISSING_NUMBERS. `amounts` is what it comes to in money, minor units by currency, where that follows from totals; else None.
     """
 
     stream: str
@@ -28,13 +37,15 @@ class Gap(msgspec.Struct, frozen=True):
     records: int | None
     grade: str
     sentence: str
+    amounts: dict[str, int] | None = None
 
 
 class Coverage(msgspec.Struct, frozen=True):
     """How completely a stream is known: from, until (the watermark), by whom, and its gaps.
 
     `gaps` are those that hold whatever time is asked for; `gaps_at` adds those of a time. Unless it
-    is read again before `kept_until`, the source will have lost what follows; None where it keeps all.
+    is read again before `kept_until`, the source will have lost what follows; None where nobody says that it
+    forgets anything.
     """
 
     stream: str
@@ -46,6 +57,8 @@ class Coverage(msgspec.Struct, frozen=True):
     totals: Totals | None
     gaps: list[Gap]
     kept_until: datetime | None = None
+    missing_numbers: list[Hole] = []
+    sweep: LastSweep | None = None
 
     def gaps_at(
         self, until: datetime, least_grade: str = "C", since: datetime | None = None
@@ -95,23 +108,55 @@ def status_time(streams: Iterable[Coverage], now: datetime, lag_max: timedelta) 
     return max(min(known, now), now - lag_max)
 
 
+async def known_coverage(
+    conn: Connection, configuration: dict[str, Any], as_known: datetime
+) -> dict[tuple[str, str], Coverage]:
+    """Return how completely each configured stream was known at K, its number ranges included."""
+    ranges = {
+        f"{source_id}/{stream_id}": number_range["first"]
+        for source_id, source in configuration["sources"].items()
+        for stream_id, stream in source["streams"].items()
+        if (number_range := stream["mapping"].get("number_range")) is not None
+    }
+    covered = coverage(
+        configuration,
+        await totals.totals(conn, as_known),
+        await numbers.holes(conn, as_known, ranges),
+    )
+    swept = await sweeps.last(conn, as_known)
+    return {
+        stream: msgspec.structs.replace(of, sweep=swept.get(stream))
+        for stream, of in covered.items()
+    }
+
+
 def coverage(
-    configuration: dict[str, Any], totals: dict[tuple[str, str], Totals]
+    configuration: dict[str, Any],
+    totals: Mapping[tuple[str, str], Totals],
+    holes: Mapping[str, Sequence[Hole]] | None = None,
 ) -> dict[tuple[str, str], Coverage]:
     """Hold what is declared of each configured stream against what the store knows of it."""
     return {
         (source_id, stream_id): _of_stream(
-            f"{source_id}/{stream_id}", stream.get("complete"), totals.get((source_id, stream_id))
+            f"{source_id}/{stream_id}",
+            stream,
+            totals.get((source_id, stream_id)),
+            (holes or {}).get(f"{source_id}/{stream_id}", ()),
         )
         for source_id, source in configuration["sources"].items()
         for stream_id, stream in source["streams"].items()
     }
 
 
-def _of_stream(name: str, declared: dict[str, Any] | None, totals: Totals | None) -> Coverage:
+def _of_stream(
+    name: str, stream: dict[str, Any], totals: Totals | None, holes: Sequence[Hole]
+) -> Coverage:
+    declared, retained_days = stream.get("complete"), stream.get("retained_days")
     grade = _grade(totals) if declared else "D"
     start, end = map(datetime.fromisoformat, declared["covers"]) if declared else (None, None)
     records = declared["records"] if declared else None
+    missing = not_void(holes, declared.get("void", ()) if declared else ())
+    there_are_more = len(holes) >= numbers.HOLES_MAX
     reach = totals.reach if totals is not None else None
     if reach is not None:
         grade, start, end = reach.grade, reach.since, reach.until
@@ -123,9 +168,57 @@ def _of_stream(name: str, declared: dict[str, Any] | None, totals: Totals | None
         declared["by"] if declared else "",
         records,
         totals,
-        _gaps(name, grade, records, totals),
-        reach.kept_until if reach is not None else None,
+        _gaps(name, grade, records, totals)
+        + _gap_in_numbers(name, grade, missing, there_are_more=there_are_more),
+        _kept_until(totals, retained_days),
+        missing,
     )
+
+
+def never_read(stream: str) -> Coverage:
+    """Return what is known of a stream of which the store knows nothing."""
+    gap = Gap(stream, "NEVER_READ", None, "D", f"{stream} was never read.")
+    return Coverage(stream, "D", None, None, "", None, None, [gap])
+
+
+def not_void(holes: Iterable[Hole], void: Iterable[str]) -> list[Hole]:
+    """Return what is left of holes without the numbers that are declared to be void."""
+    left = list(holes)
+    for name, first, last in map(read_void, void):
+        left = [
+            part
+            for hole in left
+            for part in (hole.without(first, last) if hole.range == name else (hole,))
+        ]
+    return left
+
+
+def _gap_in_numbers(
+    name: str, grade: str, missing: Sequence[Hole], *, there_are_more: bool
+) -> list[Gap]:
+    """Name the holes; where there are more than were looked at, nobody knows how many numbers are missing."""
+    if not missing and not there_are_more:
+        return []
+    size = sum(hole.size for hole in missing)
+    least = "at least " * there_are_more
+    named = ", ".join(map(str, missing[:HOLES_NAMED_MAX]))
+    if len(missing) > HOLES_NAMED_MAX:
+        named += f", and {len(missing) - HOLES_NAMED_MAX:,} more holes"
+    sentence = f"{name} lacks {least}{counted(size, 'number')} of its range: {named}."
+    return [Gap(name, "MISSING_NUMBERS", None if there_are_more else size, grade, sentence)]
+
+
+def _kept_until(totals: Totals | None, retained_days: int | None) -> datetime | None:
+    """Say by when the source loses what was not read: by its own word, else by the stream's setting."""
+    if totals is None:
+        return None
+    reach = totals.reach
+    if reach is not None and reach.kept_until is not None:
+        return reach.kept_until
+    read_until = reach.until if reach is not None else totals.last_read
+    if retained_days is None or read_until is None:
+        return None
+    return read_until + timedelta(days=retained_days)
 
 
 def _grade(totals: Totals | None) -> str:
@@ -150,7 +243,14 @@ def _gaps(name: str, grade: str, declared: int | None, totals: Totals | None) ->
         for broken in totals.broken
     ]
     gaps += [
-        Gap(name, "DIFFERS", part.records, grade, part.sentence)
+        Gap(
+            name,
+            "DIFFERS",
+            abs(part.missing) if part.missing else None,
+            grade,
+            part.difference,
+            None if part.quarantined else part.missing_amounts,
+        )
         for part in totals.trailers.differing
     ]
     if totals.quarantined:
@@ -161,6 +261,7 @@ def _gaps(name: str, grade: str, declared: int | None, totals: Totals | None) ->
                 totals.quarantined,
                 grade,
                 f"{counted(totals.quarantined, 'record')} of {name} quarantined: see `tieout quarantine list`.",
+                _amounts_quarantined(totals),
             )
         )
     if declared is not None and totals.known != declared:
@@ -176,3 +277,19 @@ def _gaps(name: str, grade: str, declared: int | None, totals: Totals | None) ->
             )
         )
     return gaps
+
+
+def _amounts_quarantined(totals: Totals) -> dict[str, int] | None:
+    """Return what the quarantined records come to: what their parts state, less what came in of these.
+
+    That follows only where each of them is in a part that states amounts, and nothing else lacks there.
+    """
+    parts = [s for s in totals.trailers.statements if s.quarantined]
+    if sum(s.quarantined for s in parts) != totals.quarantined:
+        return None
+    amounts: Counter[str] = Counter()
+    for part in parts:
+        if part.missing or part.missing_amounts is None:
+            return None
+        amounts.update(part.missing_amounts)
+    return dict(amounts)

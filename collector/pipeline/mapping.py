@@ -27,6 +27,7 @@ from collector.pipeline.values import (
     compile_conditions,
     compile_expr,
     compile_name,
+    compile_number,
     compile_usable,
     shown,
 )
@@ -37,6 +38,7 @@ from collector.settings.mapping import (
     EventFields,
     EventRule,
     Mapping,
+    NumberRange,
     TypeByValue,
     named_kinds,
 )
@@ -203,7 +205,11 @@ class _Details:
     """Everything of an event that has no column: kept with it, or apart where it is personal."""
 
     def __init__(
-        self, fields: EventFields, personal: frozenset[str], nulls: frozenset[str]
+        self,
+        fields: EventFields,
+        personal: frozenset[str],
+        nulls: frozenset[str],
+        number_range: NumberRange | None,
     ) -> None:
         texts = [(n, expr) for n in TEXT_FIELDS if (expr := getattr(fields, n)) is not None]
         groups = (("dimensions", fields.dimensions), ("attributes", fields.attributes))
@@ -216,6 +222,7 @@ class _Details:
             if kept := [(n, getter) for n, getter in compiled if n not in personal]:
                 self._groups.append((group, kept))
         self._accounting = _compile_accounting(fields.accounting, nulls)
+        self._number = compile_number(number_range, nulls)
 
     def kept(self, body: Body) -> dict[str, Any]:
         kept: dict[str, Any] = {}
@@ -229,6 +236,8 @@ class _Details:
                 kept[group] = found
         if self._accounting is not None and (accounting := self._accounting(body)):
             kept["accounting"] = accounting
+        if self._number is not None and (number := self._number(body)):
+            kept["number"] = number
         return kept
 
     def apart(self, body: Body) -> dict[str, Any] | None:
@@ -277,7 +286,7 @@ class _Rule:
                 self.doubtful.append((role, name_of, is_usable))
         self.entity_of = compile_code(fields.entity, nulls)
         self.sequence_of = _compile_sequence(fields.sequence, nulls)
-        self.details = _Details(fields, frozenset(mapping.personal), nulls)
+        self.details = _Details(fields, frozenset(mapping.personal), nulls, mapping.number_range)
 
     def identity(self, body: Body, packed_key: bytes) -> bytes:
         layout = self.before_key + packed_key + self.after_key
@@ -414,6 +423,25 @@ class CompiledMapping:
             return self._key_of(record.body) if record.body is not None else None
         except NotMapped:
             return None
+
+    def identities(self, record: Record) -> list[bytes] | None:
+        """Return the ids of all events that a record can ever have meant; None where it has no key.
+
+        One that means something else by now, or cannot be mapped, is still there. Only what `discriminators`
+        told of it earlier cannot be known.
+        """
+        key = self.key(record)
+        if key is None or record.body is None:
+            return None
+        try:
+            return [rule.identity(record.body, packed(key)) for rule in self._rules]
+        except NotMapped:
+            return None
+
+    @property
+    def discriminates(self) -> bool:
+        """Whether ids of events hold more than the key and the rule."""
+        return any(rule.discriminators for rule in self._rules)
 
 
 def event_types(mapping: Mapping) -> frozenset[str]:

@@ -149,6 +149,9 @@ def _coverage(out: Measurement, stream: tuple[str, str], of: Coverage, now: date
         out.set("tieout_ingest_lag_seconds", max(lag_s, 0), *stream)
     if of.watermark is not None:
         out.set("tieout_ingest_watermark_timestamp_seconds", of.watermark.timestamp(), *stream)
+    if of.kept_until is not None:
+        left_s = (of.kept_until - now).total_seconds()
+        out.set("tieout_source_time_to_data_loss_seconds", left_s, *stream)
     if of.declared_records:
         taken_in = held.known - held.quarantined if held is not None else 0
         out.set("tieout_coverage_ratio", taken_in / of.declared_records, *stream, "count")

@@ -11,9 +11,10 @@ from collector.model.check_digits import (
     is_creditor_reference,
     is_iban,
 )
+from collector.model.number import DIGITS_MAX, Number, number
 from collector.model.reference import Name
 from collector.settings.kinds import Check, Kinds, Normalise, ReferenceKind
-from collector.settings.mapping import Condition, DocumentRule, ReferenceRule
+from collector.settings.mapping import Condition, DocumentRule, NumberRange, ReferenceRule
 
 FUTURE_DAYS_MAX = 2
 """How far ahead of our clock a source's clock may be before its dates are impossible."""
@@ -291,3 +292,32 @@ def _too_long(expr: str, value: str) -> NotMapped:
         f"'{expr}' is {shown(value)}, {len(value)} characters: a name has at most "
         f"{NAME_CHARS_MAX}. Map it as an attribute, or name another field.",
     )
+
+
+# -------------------------------------------------------------------------------- number ranges
+
+
+def compile_number(
+    rule: NumberRange | None, nulls: frozenset[str]
+) -> Callable[[Body], Number | None] | None:
+    """Compile what gives a record its number in a consecutive range; a record without one is not in it."""
+    if rule is None:
+        return None
+    value_of = compile_expr(rule.number, nulls)
+    within_of = compile_expr(rule.within, nulls) if rule.within is not None else None
+
+    def number_of(body: Body) -> Number | None:
+        text = value_of(body)
+        if text is None:
+            return None
+        found = number(text)
+        within = within_of(body) if within_of is not None else ""
+        if found is None or within is None:
+            raise NotMapped(
+                "NO_NUMBER",
+                f"'{rule.number}' is {shown(text)}, which is no number of a range: it ends in no more than "
+                f"{DIGITS_MAX} digits, and `within`, where it is given, is not empty.",
+            )
+        return Number(f"{within} {found.range}", found.number) if within else found
+
+    return number_of

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from collector.model.number import void
 from collector.settings.alerts import Destination
 from collector.settings.kinds import Kinds, ReferenceKind, kinds
 from collector.settings.mapping import (
@@ -62,6 +63,12 @@ def _written(pattern: str, example: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _void(text: str) -> str:
+    """Refuse what names no numbers."""
+    void(text)
+    return text
+
+
 _DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 Day = Annotated[date, _written(_DAY, "2026-01-31")]
 Instant = Annotated[
@@ -81,8 +88,15 @@ Duration = Annotated[
 Elapsed = Annotated[
     str, Field(pattern=r"^\d{1,4} (minutes?|hours?|days?)$", examples=["4 hours", "1 day"])
 ]
+VoidNumbers = Annotated[str, AfterValidator(_void), Field(examples=["R-2026-104..106"])]
 Runbooks = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+def elapsed(text: str) -> timedelta:
+    """Return `1 day` as a span of time."""
+    number, unit = text.split()
+    return timedelta(**{f"{unit.removesuffix('s')}s": int(number)})
 
 
 class Calendar(Definition):
@@ -115,11 +129,12 @@ class Declaration(Definition):
     """Completeness of grade C: a named person declares what a stream holds.
 
     `covers` is [from, to): every event that occurred in it is in the stream. `records` is how many
-    records the stream holds.
+    records the stream holds. `void` are numbers of the mapping's `number_range` that no record ever had.
     """
 
     covers: tuple[Instant, Instant]
     records: int | None = Field(None, ge=0)
+    void: list[VoidNumbers] = []
     by: str = Field(min_length=1, description="Who declares it")
 
     @field_validator("covers")
@@ -151,6 +166,14 @@ class Stream(Definition):
     ] = Field(description="The mapping, or the path of a YAML file with it")
     namespace: str | None = Field(None, min_length=1, max_length=200)
     complete: Declaration | None = None
+    retained_days: int | None = Field(
+        None,
+        ge=1,
+        description="How long the source keeps a record, where it does not say so itself",
+    )
+    sweep_every: Elapsed | None = Field(
+        None, description="How often `tieout run` holds all its keys against the store"
+    )
     keep_raw: bool = Field(False, description="Keep accepted records' bytes, apart from the facts")
 
 
@@ -303,8 +326,7 @@ class Control(Definition):
     @property
     def lag(self) -> timedelta:
         """`lag_max` as a span of time."""
-        number, unit = self.lag_max.split()
-        return timedelta(**{f"{unit.removesuffix('s')}s": int(number)})
+        return elapsed(self.lag_max)
 
 
 class Limits(Definition):

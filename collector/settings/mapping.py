@@ -274,6 +274,18 @@ class EventRule(EventFields):
     discriminators: list[Expr] = []
 
 
+class NumberRange(Definition):
+    """Consecutive numbers that the source gives its records: one that is missing among them is a gap.
+
+    `number` ends in digits, which are the number; what stands before them tells ranges apart, as `within`
+    does. `first` is what every range begins with; without it what precedes the lowest known is not missed.
+    """
+
+    number: Expr
+    within: Expr | None = Field(None, examples=["{BUKRS}/{GJAHR}"])
+    first: int | None = Field(None, ge=0)
+
+
 class Mapping(EventFields):
     """How the records of a stream become events.
 
@@ -288,6 +300,7 @@ class Mapping(EventFields):
     key: Expr
     nulls: list[str] = []
     personal: list[str] = []
+    number_range: NumberRange | None = None
     events: list[EventRule] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """The store's content in canonical form: what two stores that know the same have in common.
 
 Left out is whatever depends on when, in which order or by whom something was read: batches, parts,
-positions, surrogates, recorded times. Facts and derived state come as rows of one kind after the
+positions, surrogates, recorded times; so also control runs and the certificates that they stand on. Facts and derived state come as rows of one kind after the
 other, each kind sorted bytewise.
 """
 
@@ -66,6 +66,13 @@ FROM tieout.link_decision d WHERE d.action <> 'undo' AND d.seq <= (SELECT read.s
 ORDER BY d.document, d.other, d.action, d.reason COLLATE "C", d.actor COLLATE "C", undone
 """
 
+_DELETED = """
+SELECT event_id FROM (
+    SELECT DISTINCT ON (event_id) event_id, kind FROM tieout.deletion
+    WHERE seq <= (SELECT read.seq_at($1)) ORDER BY event_id, seq DESC) d
+WHERE kind = 'deleted' ORDER BY event_id
+"""
+
 _CASES = """
 SELECT document_id, step, status, basis_at, due_at, done_at, failed_at, amount_minor, currency, state
 FROM read.steps($1, $2, $3) ORDER BY document_id, ordinal
@@ -95,6 +102,7 @@ async def rows(
         ("transaction", _TRANSACTIONS, (as_known, until)),
         ("quarantined", _QUARANTINED, (as_known,)),
         ("link_decision", _LINKS, (as_known,)),
+        ("deleted", _DELETED, (as_known,)),
     ]
     if as_of is None:
         sections += [

@@ -32,7 +32,7 @@ _COLUMNS = (
     "notes",
     "error",
 )
-_JSON = {"definition", "parameters", "certificate", "gaps", "population", "notes"}
+_JSON = {"definition", "parameters", "gaps", "population", "notes"}
 _INSERT = f"""
 INSERT INTO tieout.control_run (seq, {", ".join(_COLUMNS)})
 VALUES ($1, {", ".join(f"${i + 2}" for i in range(len(_COLUMNS)))})

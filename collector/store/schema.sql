@@ -1591,13 +1591,14 @@ CREATE TABLE tieout.control_run (
     rule_hash text NOT NULL,
     code_hash text NOT NULL,
     query text NOT NULL,
-    certificate jsonb NOT NULL,
+    certificate text,
     gaps jsonb NOT NULL,
     population jsonb NOT NULL,
     notes jsonb NOT NULL,
     error text,
     CONSTRAINT control_run_trigger_check CHECK ((trigger = ANY (ARRAY['command'::text, 'schedule'::text]))),
-    CONSTRAINT control_run_verdict_check CHECK ((verdict = ANY (ARRAY['PASS'::text, 'WARN'::text, 'INCOMPLETE'::text, 'FAIL'::text, 'ERROR'::text, 'SKIPPED'::text])))
+    CONSTRAINT control_run_verdict_check CHECK ((verdict = ANY (ARRAY['PASS'::text, 'WARN'::text, 'INCOMPLETE'::text, 'FAIL'::text, 'ERROR'::text, 'SKIPPED'::text]))),
+    CONSTRAINT pass_is_proven CHECK (((verdict <> 'PASS'::text) OR (complete AND (certificate IS NOT NULL))))
 );
 
 ALTER TABLE tieout.control_run OWNER TO tieout_owner;
@@ -1792,6 +1793,29 @@ CREATE SEQUENCE tieout.batch_id
     CACHE 1;
 
 ALTER SEQUENCE tieout.batch_id OWNER TO tieout_owner;
+
+-- Name: coverage_certificate; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.coverage_certificate (
+    hash text NOT NULL,
+    body text NOT NULL,
+    issued_at timestamp with time zone NOT NULL,
+    CONSTRAINT genuine CHECK ((hash = encode(sha256(convert_to(body, 'UTF8'::name)), 'hex'::text)))
+);
+
+ALTER TABLE tieout.coverage_certificate OWNER TO tieout_owner;
+
+-- Name: deletion; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.deletion (
+    event_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    month date NOT NULL,
+    kind text NOT NULL,
+    CONSTRAINT deletion_kind_check CHECK ((kind = ANY (ARRAY['deleted'::text, 'returned'::text])))
+);
+
+ALTER TABLE tieout.deletion OWNER TO tieout_owner;
 
 -- Name: delivery; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -2008,6 +2032,24 @@ ALTER TABLE tieout.stream ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+-- Name: sweep; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.sweep (
+    seq bigint NOT NULL,
+    stream smallint NOT NULL,
+    since timestamp with time zone,
+    until timestamp with time zone NOT NULL,
+    whole boolean NOT NULL,
+    listed bigint NOT NULL,
+    found bigint NOT NULL,
+    changed bigint NOT NULL,
+    deleted bigint NOT NULL,
+    returned bigint NOT NULL,
+    remark text NOT NULL
+);
+
+ALTER TABLE tieout.sweep OWNER TO tieout_owner;
+
 -- Name: tieout_migration tieout_migration_pkey; Type: CONSTRAINT; Schema: public; Owner: tieout_owner
 
 ALTER TABLE ONLY public.tieout_migration
@@ -2047,6 +2089,16 @@ ALTER TABLE ONLY tieout.control_exception
 
 ALTER TABLE ONLY tieout.control_run
     ADD CONSTRAINT control_run_pkey PRIMARY KEY (seq);
+
+-- Name: coverage_certificate coverage_certificate_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.coverage_certificate
+    ADD CONSTRAINT coverage_certificate_pkey PRIMARY KEY (hash);
+
+-- Name: deletion deletion_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.deletion
+    ADD CONSTRAINT deletion_pkey PRIMARY KEY (event_id, seq);
 
 -- Name: delivery delivery_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2138,6 +2190,11 @@ ALTER TABLE ONLY tieout.stream
 ALTER TABLE ONLY tieout.suspended
     ADD CONSTRAINT suspended_pkey PRIMARY KEY (component);
 
+-- Name: sweep sweep_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.sweep
+    ADD CONSTRAINT sweep_pkey PRIMARY KEY (seq);
+
 -- Name: trace_sent trace_sent_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.trace_sent
@@ -2207,6 +2264,10 @@ CREATE INDEX standing_control ON tieout.standing USING btree (control, run);
 
 CREATE INDEX standing_notice ON tieout.standing USING btree (control, run) WHERE (notice IS NOT NULL);
 
+-- Name: sweep_stream; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX sweep_stream ON tieout.sweep USING btree (stream, seq);
+
 -- Name: batch append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.batch FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
@@ -2226,6 +2287,14 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.control
 -- Name: control_run append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.control_run FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
+-- Name: coverage_certificate append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.coverage_certificate FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
+-- Name: deletion append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.deletion FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
 -- Name: erasure append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
@@ -2254,6 +2323,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarant
 -- Name: standing append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.standing FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
+-- Name: sweep append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.sweep FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
 -- Name: trace_sent append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
@@ -2284,10 +2357,20 @@ ALTER TABLE ONLY tieout.config_version
 ALTER TABLE ONLY tieout.control_exception
     ADD CONSTRAINT control_exception_run_fkey FOREIGN KEY (run) REFERENCES tieout.control_run(seq);
 
+-- Name: control_run control_run_certificate_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.control_run
+    ADD CONSTRAINT control_run_certificate_fkey FOREIGN KEY (certificate) REFERENCES tieout.coverage_certificate(hash);
+
 -- Name: control_run control_run_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.control_run
     ADD CONSTRAINT control_run_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.commit_log(seq);
+
+-- Name: deletion deletion_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.deletion
+    ADD CONSTRAINT deletion_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.sweep(seq) DEFERRABLE INITIALLY DEFERRED;
 
 -- Name: delivery delivery_run_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2353,6 +2436,16 @@ ALTER TABLE ONLY tieout.standing
 
 ALTER TABLE ONLY tieout.standing
     ADD CONSTRAINT standing_run_fkey FOREIGN KEY (run) REFERENCES tieout.control_run(seq);
+
+-- Name: sweep sweep_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.sweep
+    ADD CONSTRAINT sweep_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.commit_log(seq);
+
+-- Name: sweep sweep_stream_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.sweep
+    ADD CONSTRAINT sweep_stream_fkey FOREIGN KEY (stream) REFERENCES tieout.stream(id);
 
 -- Name: SCHEMA read; Type: ACL; Schema: -; Owner: tieout_owner
 
@@ -2684,6 +2777,14 @@ GRANT SELECT ON TABLE read.trace TO tieout_app;
 
 GRANT USAGE ON SEQUENCE tieout.batch_id TO tieout_app;
 
+-- Name: TABLE coverage_certificate; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.coverage_certificate TO tieout_app;
+
+-- Name: TABLE deletion; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.deletion TO tieout_app;
+
 -- Name: TABLE delivery; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.delivery TO tieout_app;
@@ -2763,3 +2864,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tieout.step TO tieout_app;
 -- Name: SEQUENCE stream_id_seq; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT USAGE ON SEQUENCE tieout.stream_id_seq TO tieout_app;
+
+-- Name: TABLE sweep; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.sweep TO tieout_app;

@@ -33,6 +33,13 @@ held AS (
     FROM tieout.quarantine q JOIN tieout.batch b ON b.id = q.batch
     CROSS JOIN k LEFT JOIN tieout.quarantine_resolution r ON r.quarantine = q.id AND r.seq <= k.seq
     WHERE b.seq <= k.seq GROUP BY q.stream),
+reasons AS (
+    SELECT stream, jsonb_object_agg(reason, records) AS reasons FROM (
+        SELECT q.stream, q.reason, count(*) AS records
+        FROM tieout.quarantine q JOIN tieout.batch b ON b.id = q.batch CROSS JOIN k
+        WHERE b.seq <= k.seq AND NOT EXISTS (SELECT FROM tieout.quarantine_resolution r
+                                             WHERE r.quarantine = q.id AND r.seq <= k.seq)
+        GROUP BY q.stream, q.reason) x GROUP BY stream),
 read AS (
     SELECT b.stream, sum(b.read) AS read, sum(b.accepted) AS accepted, sum(b.duplicate) AS duplicate,
            sum(b.ignored) AS ignored, sum(b.quarantined) AS quarantined, sum(b.events) AS events,
@@ -52,9 +59,9 @@ SELECT s.source, s.stream, coalesce(r.read, 0)::bigint AS read,
        coalesce(h.open, 0) AS quarantined, coalesce(h.waived, 0) AS waived,
        coalesce(p.parts, 0) AS parts, coalesce(p.broken, '[]') AS broken, p.reach,
        coalesce(m.amounts, '{}') AS amounts, coalesce(r.hash_total, 0)::text AS hash_total,
-       r.last_read, r.last_new
+       r.last_read, r.last_new, coalesce(q.reasons, '{}') AS reasons
 FROM tieout.stream s LEFT JOIN read r ON r.stream = s.id LEFT JOIN parts p ON p.stream = s.id
-LEFT JOIN held h ON h.stream = s.id LEFT JOIN money m ON m.stream = s.id
+LEFT JOIN held h ON h.stream = s.id LEFT JOIN money m ON m.stream = s.id LEFT JOIN reasons q ON q.stream = s.id
 ORDER BY s.source, s.stream
 """
 
@@ -82,7 +89,7 @@ class Reach(msgspec.Struct, frozen=True):
 class Totals(msgspec.Struct, frozen=True):
     """Our side's control totals of a stream. Counts are records; `amounts` minor units by currency.
 
-    `quarantined` lie open; `waived` were accepted as they are. `hash_total` is the sum of the 128-bit
+    `quarantined` lie open, `reasons` says why how many; `waived` were accepted as they are. `hash_total` is the sum of the 128-bit
     hashes of the accepted events' keys, modulo 2^128. `last_read` is when the stream was last read,
     `last_new` when that last brought something new. `trailers` and `reach` are the source's side.
     """
@@ -104,6 +111,7 @@ class Totals(msgspec.Struct, frozen=True):
     last_new: datetime | None = None
     trailers: Trailers = Trailers()
     reach: Reach | None = None
+    reasons: dict[str, int] = {}
 
     @property
     def known(self) -> int:
@@ -120,6 +128,7 @@ async def totals(conn: Connection, as_known: datetime) -> dict[tuple[str, str], 
         fields["broken"] = msgspec.json.decode(fields["broken"], type=list[Broken])
         if fields["reach"] is not None:
             fields["reach"] = msgspec.json.decode(fields["reach"], type=Reach)
+        fields["reasons"] = msgspec.json.decode(fields["reasons"])
         fields["amounts"] = {c: int(a) for c, a in msgspec.json.decode(fields["amounts"]).items()}
         stream = fields["source"], fields["stream"]
         out[stream] = Totals(**fields, trailers=stated.get(stream, Trailers()))

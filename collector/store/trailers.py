@@ -4,7 +4,7 @@ A reading of a part ends with the batch that has an ending; what is stated there
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,8 @@ reading AS (
     SELECT b.*, count(b.ending) OVER (PARTITION BY b.stream, b.part_name ORDER BY b.seq DESC) AS ended
     FROM tieout.batch b, k WHERE b.seq <= k.seq AND b.part IS NOT NULL)
 SELECT s.source, s.stream, r.part_name AS part, sum(r.read)::bigint AS read,
-       sum(r.accepted)::bigint AS accepted, jsonb_agg(r.amounts) AS amounts,
+       sum(r.accepted)::bigint AS accepted, sum(r.quarantined)::bigint AS quarantined,
+       jsonb_agg(r.amounts) AS amounts,
        (array_agg(r.stated ORDER BY r.seq DESC))[1] AS stated
 FROM reading r JOIN tieout.stream s ON s.id = r.stream WHERE r.ended = 1
 GROUP BY s.source, s.stream, r.part_name
@@ -33,12 +34,58 @@ ORDER BY s.source, s.stream, r.part_name
 """
 
 
-class Differing(msgspec.Struct, frozen=True):
-    """A part of which the source states something else than was read; `records` is the distance."""
+class Statement(msgspec.Struct, frozen=True):
+    """What the source states of one part, and what was read of it: records, and minor units by currency.
+
+    `read_amounts` is None where some records were passed over or known already: their amounts are not among
+    those that came in. Those of the `quarantined` are not either; their number says whose they may be.
+    """
 
     part: str
+    grade: str
+    what: str
     records: int | None
-    sentence: str
+    amounts: dict[str, int]
+    read: int
+    quarantined: int
+    read_amounts: dict[str, int] | None
+
+    @property
+    def missing(self) -> int | None:
+        """How many records fewer were read than are stated; negative where more."""
+        return None if self.records is None else self.records - self.read
+
+    @property
+    def missing_amounts(self) -> dict[str, int] | None:
+        """How much less came in than is stated, by currency; None where that does not follow."""
+        if self.read_amounts is None or not self.amounts:
+            return None
+        return {c: stated - self.read_amounts.get(c, 0) for c, stated in self.amounts.items()}
+
+    @property
+    def is_comparable(self) -> bool:
+        """Tell whether what is stated can be held against what was read."""
+        return self.records is not None or bool(self.missing_amounts and not self.quarantined)
+
+    @property
+    def difference(self) -> str:
+        """Say how what was read differs from what is stated; empty where it agrees."""
+        said = f"{self.part} states {{}} ({self.what})"
+        if missing := self.missing:
+            return (
+                f"{said.format(counted(self.records or 0, 'record'))}, and {self.read:,} were read: "
+                f"{abs(missing):,} {'fewer' if missing > 0 else 'more'}."
+            )
+        if self.quarantined:
+            return ""
+        for currency, less in (self.missing_amounts or {}).items():
+            if less:
+                there = self.amounts[currency]
+                return (
+                    f"{said.format(from_minor(there, currency))}, and {from_minor(there - less, currency)} "
+                    f"came in: a difference of {from_minor(-less, currency)}."
+                )
+        return ""
 
 
 class Trailers(msgspec.Struct, frozen=True):
@@ -47,64 +94,51 @@ class Trailers(msgspec.Struct, frozen=True):
     parts: int = 0
     grade: str = "A"
     records: int | None = 0
-    differing: list[Differing] = []
+    statements: list[Statement] = []
+
+    @property
+    def differing(self) -> list[Statement]:
+        """The parts of which something else is stated than was read, as many as are named."""
+        return [s for s in self.statements if s.difference][:DIFFERING_MAX]
 
 
 async def trailers(conn: Connection, as_known: datetime) -> dict[tuple[str, str], Trailers]:
     """Return what sources state, by (source, stream); streams of which nothing is stated are left out."""
-    by_stream: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    by_stream: dict[tuple[str, str], list[Statement]] = {}
     for row in await conn.fetch(_LAST_READING, as_known):
-        part = {**row, "stated": msgspec.json.decode(row["stated"])}
-        by_stream.setdefault((row["source"], row["stream"]), []).append(part)
-    return {stream: _folded(parts) for stream, parts in by_stream.items()}
+        by_stream.setdefault((row["source"], row["stream"]), []).append(_statement(row))
+    return {stream: _folded(statements) for stream, statements in by_stream.items()}
 
 
-def _folded(parts: Iterable[Mapping[str, Any]]) -> Trailers:
-    held = [(p, _difference(p)) for p in parts if _comparable(p)]
-    counts = [p["stated"]["count"] for p, _ in held]
+def _folded(statements: list[Statement]) -> Trailers:
+    held = [s for s in statements if s.is_comparable]
+    counts = [s.records for s in held]
     return Trailers(
         len(held),
-        max((p["stated"]["grade"] for p, _ in held), default="A"),
-        None if None in counts else sum(counts),
-        [difference for _, difference in held if difference is not None][:DIFFERING_MAX],
+        max((s.grade for s in held), default="A"),
+        None if None in counts else sum(n for n in counts if n is not None),
+        statements,
     )
 
 
-def _comparable(part: Mapping[str, Any]) -> bool:
-    return part["stated"]["count"] is not None or bool(_amounts(part))
-
-
-def _amounts(part: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """Return (stated, read) in minor units by currency, where each record of the reading came in as new.
-
-    Of a record that is ignored, quarantined or known already the amount is not among those read.
-    """
-    if part["accepted"] != part["read"]:
-        return {}
-    read: Counter[str] = Counter()
-    for amounts in msgspec.json.decode(part["amounts"]):
-        read.update(amounts)
+def _statement(row: Mapping[str, Any]) -> Statement:
+    stated = msgspec.json.decode(row["stated"])
+    came_in: Counter[str] | None = None
+    if row["accepted"] + row["quarantined"] == row["read"]:
+        came_in = Counter()
+        for amounts in msgspec.json.decode(row["amounts"]):
+            came_in.update(amounts)
     try:
-        return {c: (to_minor(a, c), read[c]) for c, a in part["stated"]["amounts"].items()}
+        said = {c: to_minor(a, c) for c, a in stated["amounts"].items()}
     except NotMoney:
-        return {}
-
-
-def _difference(part: Mapping[str, Any]) -> Differing | None:
-    stated, name = part["stated"]["count"], part["part"]
-    said = f"{name} states {{}} ({part['stated']['what']})"
-    if stated is not None and stated != part["read"]:
-        missing = stated - part["read"]
-        sentence = (
-            f"{said.format(counted(stated, 'record'))}, and {part['read']:,} were read: "
-            f"{abs(missing):,} {'fewer' if missing > 0 else 'more'}."
-        )
-        return Differing(name, abs(missing), sentence)
-    for currency, (there, here) in _amounts(part).items():
-        if there != here:
-            sentence = (
-                f"{said.format(from_minor(there, currency))}, and {from_minor(here, currency)} "
-                f"came in: a difference of {from_minor(here - there, currency)}."
-            )
-            return Differing(name, None, sentence)
-    return None
+        said = {}
+    return Statement(
+        row["part"],
+        stated["grade"],
+        stated["what"],
+        stated["count"],
+        said,
+        row["read"],
+        row["quarantined"],
+        came_in,
+    )

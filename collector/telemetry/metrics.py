@@ -84,6 +84,13 @@ CATALOGUE = (
         STREAM,
     ),
     Metric(
+        "tieout_source_time_to_data_loss_seconds",
+        "gauge",
+        "seconds",
+        "Until the source drops what was not read; negative once it has; absent where it keeps all.",
+        STREAM,
+    ),
+    Metric(
         "tieout_coverage_ratio",
         "gauge",
         "ratio",

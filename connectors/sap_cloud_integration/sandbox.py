@@ -181,6 +181,12 @@ class Tenant:
             self._messages |= {m.guid: m for m in messages}
             self._now, self._found = (_EPOCH, []), (None, [])
 
+    def remove(self, guid: str) -> None:
+        """Delete a message, as an administrator can."""
+        with self._lock:
+            del self._messages[guid]
+            self._now, self._found = (_EPOCH, []), (None, [])
+
     def revoke(self) -> None:
         """Forget the tokens that were given out."""
         with self._lock:

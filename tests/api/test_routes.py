@@ -1,13 +1,16 @@
 import json
 import re
 from datetime import timedelta
+from hashlib import sha256
 
+import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.routes import ROUTERS
 from tests.api.described import conforms
 from tests.api.till import NOW, START, Served
+from tests.support.postgres import Database
 
 
 async def run(api: Served, control: str = "stuck_sales") -> int:
@@ -143,6 +146,30 @@ async def test_readiness_counts_the_records_that_coverage_counts(api: Served) ->
     assert {(r["source"], r["stream"]): r["records"] for r in found["interfaces"]} == counted
     assert counted["till", "sales"] == 4
     assert found["defaults"] == []
+
+
+async def test_a_certificate_is_answered_to_the_byte_and_has_the_hash_that_its_run_names(
+    api: Served, database: Database
+) -> None:
+    number = await run(api)
+    hashed = (await api.get(f"/v1/controls/stuck_sales/runs/{number}"))["certificate"]
+    found = await api.client.get(f"/v1/coverage/certificates/{hashed}")
+    assert found.status_code == 200
+    assert sha256(found.content).hexdigest() == hashed
+    assert [s["stream"] for s in found.json()["streams"]] == ["bank/bookings", "till/sales"]
+    absent = await api.client.get(f"/v1/coverage/certificates/{'0' * 64}")
+    assert (absent.status_code, absent.json()["type"]) == (404, "urn:tieout:problem:not-found")
+    conn = await asyncpg.connect(database.dsn("postgres"))
+    try:
+        await conn.execute(
+            "ALTER TABLE tieout.coverage_certificate DROP CONSTRAINT genuine;"
+            "SET session_replication_role = replica;"
+            "UPDATE tieout.coverage_certificate SET body = body || ' '"
+        )
+    finally:
+        await conn.close()
+    altered = await api.client.get(f"/v1/coverage/certificates/{hashed}")
+    assert (altered.status_code, altered.json()["type"]) == (500, "urn:tieout:problem:altered")
 
 
 async def test_metrics_are_in_the_format_that_prometheus_reads(api: Served) -> None:

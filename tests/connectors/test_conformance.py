@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from collector.connector import CHUNK_RECORDS_MAX, Chunk, Cursor, Reader, Redelivers
+from collector.connector import CHUNK_RECORDS_MAX, Chunk, Cursor, Ending, Reader, Redelivers
 from collector.errors import TieoutError
 from connectors.registry import CONNECTORS
 from tests.connectors.examples import EXAMPLES, RECORDS, Example
@@ -115,6 +115,17 @@ def test_a_second_pass_brings_nothing_and_says_how_it_ended(example: Example) ->
     assert len(again) == 1
     assert again[0].end is not None
     assert list(known.values()) == [cursor]
+
+
+def test_from_the_beginning_it_gives_every_record_again_for_a_sweep(example: Example) -> None:
+    known: dict[str, Cursor] = {}
+    once = contents(whole(example.reader(), known))
+    reader = example.reader()
+    (part,) = reader.parts(known)
+    again = list(reader.read(part, None))
+    assert sorted(contents(again)) == sorted(once)
+    assert again[-1].end is not None
+    assert (again[-1].end.ending is Ending.BROKEN, again[-1].end.unread) == (False, 0)
 
 
 def test_the_part_keeps_its_id(example: Example) -> None:

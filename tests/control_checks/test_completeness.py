@@ -1,10 +1,12 @@
 """What a control may conclude depends on the grade: a bank statement that counts its own entries proves it."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from collector.store import certificates
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
 from tests.support.postgres import Database
@@ -67,7 +69,9 @@ async def test_a_control_that_asks_for_grade_a_passes_only_on_statements_that_co
     run = await engine.run("nothing_stuck", NOW, None, trigger="command", actor="test")
     assert (run.verdict, run.error) == (verdict, None)
     assert [gap["what"] for gap in run.gaps] == gaps
-    assert [certificate["grade"] for certificate in run.certificate] == [grade]
+    async with store.connect() as conn:
+        body = await certificates.body_of(conn, str(run.certificate))
+    assert [of["grade"] for of in json.loads(str(body))["streams"]] == [grade]
     sizes = [gap["records"] for gap in run.gaps if gap["what"] == "DIFFERS"]
     assert sizes == [2] * gaps.count("DIFFERS")
 

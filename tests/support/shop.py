@@ -26,6 +26,7 @@ sources:
       payments:
         read: {path: "payments*.jsonl", format: jsonl, follow: true}
         complete: {covers: ["2026-01-01T00:00:00Z", "2026-03-01T00:00:00Z"], by: the bank}
+        retained_days: 30
         mapping: payments.yaml
   hr:
     connector: files

@@ -1,5 +1,13 @@
 -- Control runs: every one is kept, whatever its outcome, with all that it takes to perform it again.
 
+-- What was known of how completely streams were seen: canonical JSON (RFC 8785), by the SHA-256 of its bytes.
+CREATE TABLE tieout.coverage_certificate (
+    hash      text PRIMARY KEY,
+    body      text NOT NULL,
+    issued_at timestamptz NOT NULL,
+    CONSTRAINT genuine CHECK (hash = encode(sha256(convert_to(body, 'UTF8')), 'hex'))
+);
+
 CREATE TABLE tieout.control_run (
     seq         bigint PRIMARY KEY REFERENCES tieout.commit_log,
     control     text NOT NULL,
@@ -16,11 +24,12 @@ CREATE TABLE tieout.control_run (
     rule_hash   text NOT NULL,
     code_hash   text NOT NULL,
     query       text NOT NULL,
-    certificate jsonb NOT NULL,
+    certificate text REFERENCES tieout.coverage_certificate,
     gaps        jsonb NOT NULL,
     population  jsonb NOT NULL,
     notes       jsonb NOT NULL,
-    error       text
+    error       text,
+    CONSTRAINT pass_is_proven CHECK (verdict <> 'PASS' OR complete AND certificate IS NOT NULL)
 );
 CREATE INDEX control_run_control ON tieout.control_run (control, seq);
 
@@ -42,9 +51,9 @@ CREATE TABLE tieout.control_exception (
 CREATE INDEX control_exception_subject ON tieout.control_exception (subject);
 
 SELECT tieout.make_append_only(t::regclass)
-FROM unnest(ARRAY['tieout.control_run', 'tieout.control_exception']) t;
+FROM unnest(ARRAY['tieout.coverage_certificate', 'tieout.control_run', 'tieout.control_exception']) t;
 
-GRANT SELECT, INSERT ON tieout.control_run, tieout.control_exception TO tieout_app;
+GRANT SELECT, INSERT ON tieout.coverage_certificate, tieout.control_run, tieout.control_exception TO tieout_app;
 
 -- The last run of every control, for boards.
 CREATE VIEW read.last_run AS

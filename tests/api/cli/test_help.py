@@ -21,7 +21,11 @@ def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 
 COMMANDS = dict(walk(cli))
-LEAVES = {name: c for name, c in COMMANDS.items() if not isinstance(c, click.Group)}
+LEAVES = {
+    name: c
+    for name, c in COMMANDS.items()
+    if not isinstance(c, click.Group) or (c.invoke_without_command and c is not cli)
+}
 SHOWN_OTHERWISE = {
     "bridge-items": "bridge",
     "control-run-all": "control run",
@@ -73,9 +77,10 @@ def parse(words: list[str]) -> tuple[str, click.Context]:
     path: list[str] = []
     command: click.Command = cli
     while isinstance(command, click.Group):
-        name, found, rest = command.resolve_command(
-            context, [*context._protected_args, *context.args]
-        )
+        left = [*context._protected_args, *context.args]
+        if not left and command.invoke_without_command:
+            break
+        name, found, rest = command.resolve_command(context, left)
         assert name is not None
         assert found is not None
         path.append(name)

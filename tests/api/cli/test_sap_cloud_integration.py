@@ -107,6 +107,39 @@ def test_a_tenant_is_read_into_the_store_and_its_word_is_grade_b(
     assert "R-7" in cpi("trace R-7").out
 
 
+def test_a_sweep_reads_in_what_appeared_too_late_and_marks_what_the_tenant_no_longer_has(
+    cpi: Desk, sandbox: Sandbox
+) -> None:
+    now = clock.now()
+    messages = [ended(f"M{i}", now - HOUR * (i + 1)) for i in range(20)]
+    old = ended("OLD", now - sandbox.tenant.retention + HOUR)
+    sandbox.tenant.add(*messages, old)
+    assert synced(cpi)["accepted"] == 21
+    sandbox.tenant.remove("M3")
+    sandbox.tenant.add(ended("LATE", now - 3 * HOUR))
+    assert synced(cpi)["accepted"] == 0  # its time has been asked for
+    (stream,) = cpi.shown("sweep", "sweep")["streams"]
+    figures = {name: stream["sweep"][name] for name in ("listed", "found", "changed", "deleted")}
+    assert figures == {"listed": 21, "found": 1, "changed": 0, "deleted": 1}
+    assert stream["documents"] == ["message M3"]
+    assert "0" in cpi("sweep").out
+    certificate = "coverage certificate --from 2026-01-01 --to 2026-01-02"
+    document = cpi.shown(certificate, "coverage-certificate", 4)["certificate"]
+    assert document["streams"][0]["swept"]["deleted"] == 1
+
+
+def test_what_the_tenant_has_dropped_by_age_is_not_taken_for_deleted(
+    cpi: Desk, sandbox: Sandbox
+) -> None:
+    now = clock.now()
+    sandbox.tenant.add(ended("NEW", now - HOUR), ended("OLD", now - 20 * DAY))
+    assert synced(cpi)["accepted"] == 2
+    sandbox.tenant.remove("OLD")
+    cpi.change("client_id:", "retention_days: 10\n          client_id:")
+    (stream,) = cpi.shown("sweep", "sweep")["streams"]
+    assert (stream["sweep"]["listed"], stream["sweep"]["deleted"]) == (1, 0)
+
+
 def test_a_control_takes_the_time_up_to_which_the_tenant_was_read_and_passes(
     cpi: Desk, sandbox: Sandbox
 ) -> None:

@@ -20,9 +20,12 @@ OPEN = {COMMON: ("exception", "run_summary"), HTTP: ("problem",)}
 T = "2026-01-31T08:00:00Z"
 COMMANDS = [
     ("sync", "sync", 0),
+    ("sweep", "sweep", 4),
     ("sync --dry-run --limit 20", "sync-dry-run", 0),
     ("coverage", "coverage", 0),
+    ("coverage ledger --from 2026-01-01 --to 2026-03-01", "coverage-ledger", 0),
     (f"coverage --as-of {T} --as-known {T}", "coverage", 0),
+    ("coverage certificate --from 2026-01-01 --to 2026-03-01", "coverage-certificate", 4),
     (f"control run late_payments --as-of {T}", "control-run", 3),
     (f"control run nothing_stuck --as-of {T}", "control-run", 0),
     (f"control run nothing_stuck --as-of {T} --as-known 2026-01-06T00:00:00Z", "control-run", 1),

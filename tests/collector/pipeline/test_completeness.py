@@ -1,13 +1,13 @@
 """What counts as a gap, and from when until when a declaration reaches."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from collector.pipeline.completeness import Coverage, coverage
 from collector.store.totals import Broken, Reach, Totals
-from collector.store.trailers import Trailers
+from collector.store.trailers import Statement, Trailers
 
 
 def at(day: int) -> datetime:
@@ -117,5 +117,58 @@ def test_what_a_person_declares_to_be_there_is_still_counted() -> None:
     assert whats(covered(held(reach=REACH, accepted=9)), 24) == [("UNREAD", 1)]
 
 
+@pytest.mark.parametrize(
+    ("reach", "kept_until"),
+    [
+        (None, at(9) + timedelta(days=10)),  # after what was read last
+        (
+            Reach("B", at(1), at(25), None),
+            at(25) + timedelta(days=10),
+        ),  # after what it was asked for
+        (REACH, at(30)),  # its own word
+    ],
+)
+def test_what_a_source_forgets_is_lost_so_long_after_it_was_read(
+    reach: Reach | None, kept_until: datetime
+) -> None:
+    configuration = {"sources": {"bank": {"streams": {"lines": {"retained_days": 10}}}}}
+    of = coverage(configuration, {("bank", "lines"): held(reach=reach)})["bank", "lines"]
+    assert of.kept_until == kept_until
+    assert coverage(configuration, {})["bank", "lines"].kept_until is None
+
+
 def test_a_source_that_keeps_everything_loses_nothing() -> None:
     assert covered(held()).kept_until is None
+
+
+def states(
+    part: str, *, read: int, quarantined: int, missing: int = 0, eur: int | None
+) -> Statement:
+    """Stated are EUR 10.00; of the part's records `eur` cents came in."""
+    came_in = None if eur is None else {"EUR": eur}
+    return Statement(
+        part, "A", "trailer", read + missing, {"EUR": 1000}, read, quarantined, came_in
+    )
+
+
+IN_MONEY: list[tuple[int, list[Statement], list[tuple[str, dict[str, int] | None]]]] = [
+    (0, [states("a", read=3, quarantined=0, eur=750)], [("DIFFERS", {"EUR": 250})]),
+    (0, [states("a", read=3, quarantined=0, missing=1, eur=750)], [("DIFFERS", {"EUR": 250})]),
+    (0, [states("a", read=3, quarantined=0, missing=1, eur=None)], [("DIFFERS", None)]),
+    (1, [states("a", read=3, quarantined=1, eur=750)], [("QUARANTINED", {"EUR": 250})]),
+    (2, [states("a", read=3, quarantined=1, eur=750)], [("QUARANTINED", None)]),
+    (1, [states("a", read=3, quarantined=1, eur=None)], [("QUARANTINED", None)]),
+    (
+        1,
+        [states("a", read=3, quarantined=1, missing=1, eur=750)],
+        [("DIFFERS", None), ("QUARANTINED", None)],
+    ),
+]
+
+
+@pytest.mark.parametrize(("quarantined", "statements", "gaps"), IN_MONEY)
+def test_a_gap_comes_to_what_totals_tell_and_else_nobody_knows(
+    quarantined: int, statements: list[Statement], gaps: list[tuple[str, dict[str, int] | None]]
+) -> None:
+    totals = held(quarantined=quarantined, trailers=Trailers(1, "A", 10, statements))
+    assert [(g.what, g.amounts) for g in covered(totals, records=None).gaps] == gaps

@@ -18,6 +18,8 @@ FACTS = (
     "config_version",
     "control_exception",
     "control_run",
+    "coverage_certificate",
+    "deletion",
     "erasure",
     "event",
     "event_202601",
@@ -27,6 +29,7 @@ FACTS = (
     "quarantine",
     "quarantine_resolution",
     "standing",
+    "sweep",
     "trace_sent",
 )
 WAYS = {

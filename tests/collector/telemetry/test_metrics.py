@@ -118,7 +118,11 @@ async def test_ingest_and_coverage_tell_what_became_of_the_records(
     assert value(text, "tieout_ingest_watermark_timestamp_seconds", **people) == watermark
     assert value(text, "tieout_coverage_ratio", **people, measure="count") == 1 / 2
     assert value(text, "tieout_coverage_gap_records", **people, measure="count") == 1
+    assert value(text, "tieout_source_time_to_data_loss_seconds", **people) is None
     payments = {"source": "bank", "stream": "payments"}
+    left = timedelta(days=30).total_seconds() - 3600  # read an hour ago
+    found = value(text, "tieout_source_time_to_data_loss_seconds", **payments)
+    assert found == pytest.approx(left, abs=1e-3)
     assert value(text, "tieout_ingest_watermark_timestamp_seconds", **payments) == watermark
     assert value(text, "tieout_coverage_ratio", **payments, measure="count") is None
     assert value(text, "tieout_coverage_gap_records", **payments, measure="count") == 0
