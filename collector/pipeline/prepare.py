@@ -16,8 +16,8 @@ from collector.store import rows
 _HASH_MODULUS = 2**64
 _HASH_TOTAL_MODULUS = 2**128
 
-Revisions = dict[bytes, list[bytes]]
-"""The revisions of events that are known, by event id, in the order of their number."""
+Revisions = dict[bytes, list[tuple[bytes, date]]]
+"""The revisions of events that are known, each with its month, by event id."""
 
 Held = tuple[tuple[int, Name], ...]
 """The references of a document, as (role, name); some perhaps more than once."""
@@ -97,7 +97,8 @@ class Preparation:
     """Arranges and packs a batch's events; one met before (in the batch or in `known`) is left out.
 
     They are best added a few hundred at a time, and forgotten, while they are in the processor's cache.
-    The same event with other content is kept as a further revision. A document in `told` is not told
+    The same event with other content is kept as a further revision; they are numbered within a month,
+    where the database tells by their numbers that the same is there already. A document in `told` is not told
     again; what is told is added.
     """
 
@@ -118,16 +119,19 @@ class Preparation:
             event_id = event.event_id
             self._delivered.add(event.position)
             met = revisions.get(event_id, ())
-            if event.revision in met:
-                continue
-            revisions[event_id] = (*met, event.revision)
+            revision_no = 0
+            if met:
+                if any(revision == event.revision for revision, _ in met):
+                    continue
+                revision_no = sum(month == event.month for _, month in met)
+            revisions[event_id] = (*met, (event.revision, event.month))
             self._accepted.add(event.position)
             self._ids.append(event_id)
             p.months.add(event.month)
             number = documents.number(event)
             occurred_us = rows.microseconds(event.occurred_at)
             p.document_of.append(number)
-            p.tails.append(rows.event_tail(event, len(met), occurred_us))
+            p.tails.append(rows.event_tail(event, revision_no, occurred_us))
             step = number, event.type
             self._folds[step] = _folded(self._folds.get(step), occurred_us, event)
             if met:
@@ -136,7 +140,7 @@ class Preparation:
                 self._amounts[event.currency] += event.amount_minor
             if event.personal is not None:
                 fields = msgspec.json.encode(event.personal).decode()
-                p.personal.append((event_id, len(met), event.month, fields))
+                p.personal.append((event_id, revision_no, event.month, fields))
 
     def done(self, raw: Mapping[int, bytes] | None = None) -> Prepared:
         """Return what the events come to. `raw` holds bytes of records by position, to be kept."""
@@ -236,10 +240,10 @@ def _folded(fold: _Fold | None, occurred_us: int, event: Event) -> _Fold:
 
 def without(p: Prepared, known: Revisions) -> Prepared:
     """Prepare a batch's events again, out of their rows, without those that are known by now."""
-    personal = {(event_id, n): fields for event_id, n, _, fields in p.personal}
+    personal = {(event_id, n, month): fields for event_id, n, month, fields in p.personal}
     preparation = Preparation(known)
     for event, revision_no in map(rows.event_of, p.tails):
-        fields = personal.get((event.event_id, revision_no))
+        fields = personal.get((event.event_id, revision_no, event.month))
         if fields is not None:
             event = msgspec.structs.replace(event, personal=msgspec.json.decode(fields))  # noqa: PLW2901
         preparation.add([event])

@@ -241,19 +241,19 @@ async def unlink(conn: Connection, name: bytes) -> None:
 
 async def known_events(
     conn: Connection, events: Sequence[tuple[bytes, date]]
-) -> dict[bytes, list[bytes]]:
-    """Return the stored revisions of events, (event id, month), in the order of their revision number."""
-    ids, months = zip(*events, strict=True) if events else ((), ())
+) -> dict[bytes, list[tuple[bytes, date]]]:
+    """Return the stored revisions of events, (event id, month), each with its month."""
+    ids, months = zip(*dict.fromkeys(events), strict=True) if events else ((), ())
     found = await conn.fetch(
-        "SELECT e.event_id, e.revision FROM unnest($1::uuid[], $2::date[]) q(event_id, month)"
+        "SELECT e.event_id, e.revision, e.month FROM unnest($1::uuid[], $2::date[]) q(event_id, month)"
         " JOIN tieout.event e ON e.event_id = q.event_id AND e.month = q.month"
         " ORDER BY e.revision_no",
         [_uuid(i) for i in ids],
         months,
     )
-    out: dict[bytes, list[bytes]] = {}
-    for event_id, revision in found:
-        out.setdefault(event_id.bytes, []).append(revision.bytes)
+    out: dict[bytes, list[tuple[bytes, date]]] = {}
+    for event_id, revision, month in found:
+        out.setdefault(event_id.bytes, []).append((revision.bytes, month))
     return out
 
 

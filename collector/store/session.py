@@ -21,6 +21,11 @@ DATABASE_ERRORS = (
 )
 """What a query can raise that is not ours."""
 
+_LOSING = (
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InternalClientError,  # by what tidies up, where a COPY has not noticed yet that it is over
+)
 _FULL = (
     "The store's disk is full. What was committed stays; make room on it and try again: reading goes on "
     "from there."
@@ -78,7 +83,7 @@ class Store:
         except asyncpg.DiskFullError as error:
             raise Transient(_FULL, detail=repr(error)) from error
         except DATABASE_ERRORS as error:
-            if conn.is_closed() or isinstance(error, asyncpg.OperatorInterventionError):
+            if conn.is_closed() or isinstance(error, _LOSING):
                 raise NotConnected(_LOST, detail=repr(error)) from error
             raise
         finally:

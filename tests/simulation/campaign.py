@@ -92,7 +92,7 @@ class Campaign:
             if not worker.task.done():  # the campaign has failed: nobody gives turns any more
                 self.turns.over = True
                 worker.task.cancel()
-                await asyncio.wait({worker.task})
+                await asyncio.gather(worker.task, return_exceptions=True)
             worker.turn = None
             conn.terminate()
             await self.turns.terminate(worker)

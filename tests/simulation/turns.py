@@ -21,7 +21,7 @@ from typing_extensions import override
 T = TypeVar("T")
 
 FAULTS = ("cut before", "cut after", "cancelled before", "cancelled after")
-FAULTS_MAX = 8
+FAULTS_MAX = 6
 """Per campaign: it must come to an end."""
 PATIENCE_S = 0.005
 """A statement that takes longer is asked whether it waits for somebody's lock."""
@@ -140,7 +140,7 @@ class Turns:
         times = self.reached[point]
         self.reached[point] += 1
         random = Random(f"fault {self._seed} {point} {times}")  # noqa: S311 -- no secret
-        if worker.struck or self.hit.total() >= FAULTS_MAX or random.random() > 0.12 / (1 + times):
+        if worker.struck or self.hit.total() >= FAULTS_MAX or random.random() > 0.15 / (1 + times):
             return ""
         worker.struck = random.choice(FAULTS)
         self.hit[worker.struck, point] += 1

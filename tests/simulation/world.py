@@ -19,7 +19,7 @@ START = datetime(2026, 1, 27, tzinfo=UTC)
 HOURS = 24 * 10  # over the end of a month
 NOW = START + timedelta(days=100)
 VERBS = ("made", "sent", "paid")
-ROUNDS = 3
+ROUNDS = 2
 VANISHED = "The file has vanished while it was read."
 NAMESPACE = "sim"
 
@@ -122,7 +122,7 @@ def world(seed: str) -> World:
     """Make the world of a seed."""
     random = Random(f"world {seed}")  # noqa: S311 -- no secret
     injected: Counter[str] = Counter()
-    facts = [_fact(random, n) for n in range(random.randint(8, 24))]
+    facts = [_fact(random, n) for n in range(random.randint(5, 15))]
     facts = [_spoilt(random, fact, injected) for fact in facts]
     for fact in [f for f in facts if f.fate == "taken"]:
         if random.random() < 0.12:
@@ -150,7 +150,7 @@ def _fact(random: Random, n: int) -> Fact:
     values = [random.choice(("", "", *(f"V{v}" for v in range(6)))) for _ in range(2)]
     return Fact(
         f"k{n}",
-        random.randint(0, 9),
+        random.randint(0, 7),
         (values[0], values[1]),
         f"R{random.randint(0, 1)}",
         random.choice(VERBS),
@@ -191,7 +191,7 @@ def _revised(random: Random, fact: Fact) -> Fact:
 def _log(random: Random, stream: str, name: str, facts: list[Fact], overlap: int) -> Log:
     facts = list(facts)
     random.shuffle(facts)
-    appears = sorted(random.choice((0, 0, 0, 1, 2)) for _ in facts)
+    appears = sorted(random.choice((0, 0, 1)) for _ in facts)
     gone = frozenset(r for r in range(ROUNDS) if random.random() < 0.12)
     torn = frozenset(n for n in range(8) if random.random() < 0.15)
     return Log(stream, name, list(map(Item, facts, appears)), overlap, gone, torn)

@@ -24,6 +24,7 @@ TIEOUT = Path(sys.executable).with_name("tieout")
 RECORDS = 30_000
 KILLS = 10
 TRIES_MAX = 50
+Undisturbed = tuple[Path, bytes, float]
 VERBS = ("ordered", "invoiced", "paid", "cancelled")
 
 
@@ -61,7 +62,7 @@ def run(config: Path, data: Path, *arguments: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> Iterator[tuple[Path, bytes, float]]:
+def undisturbed() -> Iterator[Undisturbed]:
     """Read the company once without kills: its configuration, the dump, and how long that took."""
     with temporary_base() as base:
         config = company(base / "company")
@@ -71,65 +72,93 @@ def undisturbed() -> Iterator[tuple[Path, bytes, float]]:
         yield config, run(config, base / "data", "dump"), took_s
 
 
-def kill_server(data: Path) -> None:
-    """Kill PostgreSQL with all its processes: the postmaster leads a session of its own."""
-    with suppress(FileNotFoundError, ProcessLookupError, IndexError, ValueError):
-        pid = int((data / "pg" / "postmaster.pid").read_text().splitlines()[0])
-        os.killpg(pid, signal.SIGKILL)
+def postmaster(data: Path) -> int | None:
+    """Return the number of the data folder's server once it takes connections."""
+    with suppress(FileNotFoundError, IndexError):
+        lines = (data / "pg" / "postmaster.pid").read_text().splitlines()
+        return int(lines[0]) if lines[7].strip() == "ready" else None
+    return None
 
 
-def kill(victim: str, process: subprocess.Popen[bytes], data: Path) -> bool:
-    """Kill one of the two; say whether the sync came to nothing because of it."""
-    if victim == "server":
-        kill_server(data)
+class Campaign:
+    """Kills one of the two, again and again, at times that a seed chooses; a store that is whole is compared."""
+
+    def __init__(self, undisturbed: Undisturbed, base: Path, victim: str, seed: int) -> None:
+        self.config, self.dump, self.took_s = undisturbed
+        self.base, self.victim = base, victim
+        self.random = Random(seed)  # noqa: S311 -- when to kill
+        self.stores = 1
+        self.killed = self.tries = 0
+
+    @property
+    def data(self) -> Path:
+        return self.base / f"data{self.stores}"
+
+    def run(self) -> None:
+        while self.killed < KILLS:
+            self.tries += 1
+            assert self.tries <= TRIES_MAX, f"only {self.killed} were killed before they had ended"
+            process = subprocess.Popen(  # noqa: S603 -- our own program
+                command(self.config, self.data, "sync"),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            hit = self.kill_server(process) if self.victim == "server" else self.kill(process)
+            self.killed += hit
+            if not hit and self.killed < KILLS:  # it has read all
+                self.compare()
+                self.stores += 1
+        self.compare()
+        kills = f"{self.killed} kills of the {self.victim}"
+        print(f"\n{kills} in {self.tries} commands, {self.stores} stores")
+
+    def kill(self, process: subprocess.Popen[bytes]) -> bool:
+        """Kill the collector, unless it has ended before."""
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=self.random.uniform(0.3, self.took_s))
+            return False
+        process.kill()
+        process.communicate()
+        return True
+
+    def kill_server(self, process: subprocess.Popen[bytes]) -> bool:
+        """Kill PostgreSQL with all its processes while it is used; say whether the sync failed for it."""
+        while process.poll() is None and (pid := postmaster(self.data)) is None:
+            time.sleep(0.01)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(self.random.uniform(0, self.took_s / 3))
+        if process.poll() is None and pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # it leads a session of its own
         _, said = process.communicate(timeout=120)
         assert b"Traceback" not in said, said.decode()
         assert b"should not have happened" not in said, said.decode()
         return process.returncode != 0
-    process.kill()
-    process.communicate()
-    return True
 
-
-def campaign(undisturbed: tuple[Path, bytes, float], data: Path, victim: str, seed: int) -> None:
-    """Kill ten times at times that a seed chooses, then read to the end and compare."""
-    config, dump, took_s = undisturbed
-    random = Random(seed)  # noqa: S311 -- when to kill
-    killed = tries = 0
-    while killed < KILLS:
-        tries += 1
-        assert tries <= TRIES_MAX, f"only {killed} of {tries} were killed before they had ended"
-        process = subprocess.Popen(  # noqa: S603 -- our own program
-            command(config, data, "sync"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        began = time.perf_counter()
-        try:
-            process.communicate(timeout=random.uniform(0.3, took_s))
-            took_s = time.perf_counter() - began  # less is left to read
-        except subprocess.TimeoutExpired:
-            killed += kill(victim, process, data)
-    print(f"\nseed {seed}: {killed} kills of the {victim} in {tries} commands")
-
-    last = json.loads(run(config, data, "sync", "--json"))["streams"][0]
-    assert last["unread"] == 0
-    assert run(config, data, "dump") == dump
-    held = json.loads(run(config, data, "coverage", "--json"))["streams"][0]
-    assert held["accepted"] + held["quarantined"] == RECORDS
-    assert held["quarantined"] == len(range(0, RECORDS, 997))
-    assert [gap["what"] for gap in held["gaps"] if gap["what"] != "NOT_COVERED"] == ["QUARANTINED"]
+    def compare(self) -> None:
+        """Read to the end, and compare with the undisturbed store and with what the file holds."""
+        config, data = self.config, self.data
+        last = json.loads(run(config, data, "sync", "--json"))["streams"][0]
+        assert last["unread"] == 0
+        assert run(config, data, "dump") == self.dump
+        held = json.loads(run(config, data, "coverage", "--json"))["streams"][0]
+        assert held["accepted"] + held["quarantined"] == RECORDS
+        assert held["quarantined"] == len(range(0, RECORDS, 997))
+        gaps = [gap["what"] for gap in held["gaps"] if gap["what"] != "NOT_COVERED"]
+        assert gaps == ["QUARANTINED"]
 
 
 @pytest.mark.parametrize("victim", ["collector", "server"])
 def test_ten_kills_leave_the_store_of_an_undisturbed_run(
-    undisturbed: tuple[Path, bytes, float], base: Path, victim: str
+    undisturbed: Undisturbed, base: Path, victim: str
 ) -> None:
-    campaign(undisturbed, base / "data", victim, 9)
+    Campaign(undisturbed, base, victim, 9).run()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("victim", ["collector", "server"])
 def test_two_hundred_kills_leave_the_store_of_an_undisturbed_run(
-    undisturbed: tuple[Path, bytes, float], base: Path, victim: str, seed: int
+    undisturbed: Undisturbed, base: Path, victim: str, seed: int
 ) -> None:
-    campaign(undisturbed, base / "data", victim, 100 + seed)
+    Campaign(undisturbed, base, victim, 100 + seed).run()

@@ -201,6 +201,20 @@ async def test_any_order_batching_and_duplication_gives_what_the_sets_give(
         assert found[key][3] in amounts
 
 
+async def test_a_record_told_again_beside_its_revision_of_another_month_is_no_new_one(
+    pair: list[asyncpg.Connection],
+) -> None:
+    february = event("revised", Fact(0, frozenset(), 0, "made", 60, 20))
+    january = msgspec.structs.replace(
+        event("revised", Fact(0, frozenset(), 0, "made", 1, 10)), event_id=february.event_id
+    )
+    await write(pair, [[february], [january, february], [february], [january]])
+    stored = await pair[0].fetch("SELECT month, revision_no FROM tieout.event ORDER BY month")
+    assert [tuple(row) for row in stored] == [(date(2026, 1, 1), 0), (date(2026, 2, 1), 0)]
+    counted = await pair[0].fetch("SELECT accepted, duplicate FROM tieout.batch ORDER BY seq")
+    assert [tuple(row) for row in counted] == [(1, 0), (1, 0), (0, 1), (0, 1)]
+
+
 @given(data=st.data(), world_facts=facts)
 @settings(
     max_examples=15,

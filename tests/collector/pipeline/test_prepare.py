@@ -43,14 +43,23 @@ def made(draw: st.DrawFn) -> Event:
 
 def distinct(events: list[Event], known: Revisions) -> list[tuple[int, Event]]:
     """Say which events remain, and which revision each is: by comparing each with all before it."""
-    met = [(event, revision) for event, revisions in known.items() for revision in revisions]
+    met = [(event, *revision) for event, revisions in known.items() for revision in revisions]
     remaining = []
     for event in events:
-        if (event.event_id, event.revision) not in met:
-            number = sum(event_id == event.event_id for event_id, _ in met)
-            met.append((event.event_id, event.revision))
+        if (event.event_id, event.revision) not in [(e, revision) for e, revision, _ in met]:
+            number = sum((e, month) == (event.event_id, event.month) for e, _, month in met)
+            met.append((event.event_id, event.revision, event.month))
             remaining.append((number, event))
     return remaining
+
+
+def revisions(events: list[Event]) -> Revisions:
+    """Say what the database would say of events that it holds."""
+    known: Revisions = {}
+    for event in events:
+        if event.revision not in [revision for revision, _ in known.get(event.event_id, [])]:
+            known.setdefault(event.event_id, []).append((event.revision, event.month))
+    return known
 
 
 def content(p: Prepared) -> tuple[object, ...]:
@@ -66,10 +75,7 @@ def content(p: Prepared) -> tuple[object, ...]:
 
 @given(st.lists(made(), max_size=12), st.integers(0, 3))
 def test_events_are_kept_once_in_the_order_of_their_ids(events: list[Event], n: int) -> None:
-    known: Revisions = {}
-    for event in events[:n]:
-        if event.revision not in known.setdefault(event.event_id, []):
-            known[event.event_id].append(event.revision)
+    known = revisions(events[:n])
     remaining = distinct(events, known)
 
     p = prepare(events, known)
@@ -110,10 +116,7 @@ def test_a_batch_without_what_is_known_is_as_if_prepared_so(
     events: list[Event], data: st.DataObject
 ) -> None:
     some = data.draw(st.lists(st.sampled_from(events), max_size=5)) if events else []
-    known: Revisions = {}
-    for event in some:
-        if event.revision not in known.setdefault(event.event_id, []):
-            known[event.event_id].append(event.revision)
+    known = revisions(some)
     whole = prepare(events)
     whole.raw = [(position, b"raw") for position in sorted({e.position for e in events})]
 
