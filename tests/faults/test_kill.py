@@ -14,6 +14,7 @@ from random import Random  # noqa: TID251 -- seeded below
 import asyncpg
 import pytest
 
+from collector.store.cluster import DATABASE
 from collector.store.embedded import Server, running
 from collector.store.session import DATABASE_ERRORS
 from tests.faults.orders import Shop
@@ -82,13 +83,13 @@ def kill_server(data: Path) -> None:
 
 
 @asynccontextmanager
-async def looking(server: Server) -> AsyncIterator[asyncpg.Connection]:
+async def looking(server: Server, database: str = DATABASE) -> AsyncIterator[asyncpg.Connection]:
     """Look into the store over a connection of our own, as soon as there is one."""
     conn: asyncpg.Connection | None = None
     async with asyncio.timeout(PATIENCE_S):
         while conn is None:
             try:
-                conn = await asyncpg.connect(server.dsn("postgres"))
+                conn = await asyncpg.connect(server.dsn("postgres", database))
             except DATABASE_ERRORS:
                 await asyncio.sleep(0.02)
     assert conn is not None
@@ -111,6 +112,16 @@ async def until_writing(server: Server, random: Random) -> None:
                         return
 
 
+async def until_read(server: Server, lines: int) -> None:
+    """Wait until so many lines have been committed."""
+    async with looking(server) as conn, asyncio.timeout(PATIENCE_S):
+        while True:
+            with suppress(asyncpg.UndefinedTableError):  # the first agent makes it
+                if await conn.fetchval(READ) >= lines:
+                    return
+            await asyncio.sleep(0.05)
+
+
 async def campaign(base: Path, kills: int) -> None:
     """Kill collector and server so often each, in random order, while there is more to read."""
     random = Random(kills)  # noqa: S311 -- whom to kill when
@@ -126,9 +137,7 @@ async def campaign(base: Path, kills: int) -> None:
             else:
                 kill_server(data)
             hits[victim] += 1
-        async with looking(server) as conn, asyncio.timeout(PATIENCE_S):
-            while await conn.fetchval(READ) < shop.lines:  # noqa: ASYNC110 -- the database has no event
-                await asyncio.sleep(0.1)
+        await until_read(server, shop.lines)
         collector.stop()
         async with looking(server) as conn:
             await shop.check(conn)
