@@ -13,6 +13,8 @@ from control_checks.schedule import pause
 POLL_S = 1.0
 """From the end of a pass to the next one of the same stream, unless its connector wants more."""
 BACKOFF_S_MAX = 60.0
+QUERY_S_MAX = 300.0
+"""A server that does not answer for so long, to one statement, is taken for gone."""
 CONNECTIONS_MAX = 8
 """More streams than these take turns."""
 
@@ -31,7 +33,8 @@ class Tail:
         """Follow until told to stop; the batch under way is committed first."""
         sources = self._application.sources()
         size = max(1, min(len(sources), CONNECTIONS_MAX))
-        async with pooled(self._application.store, size) as pool, asyncio.TaskGroup() as group:
+        pooling = pooled(self._application.store, size, query_s_max=QUERY_S_MAX)
+        async with pooling as pool, asyncio.TaskGroup() as group:
             for source in sources:
                 group.create_task(self._follow(source, pool, stop))
 

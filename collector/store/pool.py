@@ -8,7 +8,7 @@ import asyncpg
 
 from collector.errors import NotConnected, Transient
 from collector.store.ingest import Connection
-from collector.store.session import Role, Store
+from collector.store.session import SESSION, Role, Store
 
 CLOSE_S_MAX = 5.0
 """How long a pool that closes waits for connections in use before it cuts them."""
@@ -66,7 +66,7 @@ async def pooled(
         min_size=0,
         max_size=size,
         command_timeout=query_s_max,
-        server_settings={"TimeZone": "UTC", "application_name": "tieout"},
+        server_settings=SESSION,
     )
     try:
         yield Pool(pool, wait_s_max)

@@ -35,6 +35,15 @@ _LOST = (
     "again: reading goes on from there. Should it happen again, the server's log says why."
 )
 
+SESSION = {
+    "TimeZone": "UTC",
+    "application_name": "tieout",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+"""Settings of a session. One whose client vanished ends after a minute, with its locks, not after two hours."""
+
 Role = Literal["tieout_owner", "tieout_app", "tieout_reader"]
 
 
@@ -71,9 +80,7 @@ class Store:
             Transient: the server's disk is full.
         """
         try:
-            conn = await asyncpg.connect(
-                self.dsn(role), server_settings={"TimeZone": "UTC", "application_name": "tieout"}
-            )
+            conn = await asyncpg.connect(self.dsn(role), server_settings=SESSION)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise NotConnected(
                 f"The store cannot be reached: {error}. Check `store.dsn`, or that the server runs."

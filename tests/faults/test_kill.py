@@ -112,9 +112,9 @@ async def until_writing(server: Server, random: Random) -> None:
                         return
 
 
-async def until_read(server: Server, lines: int) -> None:
+async def until_read(server: Server, lines: int, database: str = DATABASE) -> None:
     """Wait until so many lines have been committed."""
-    async with looking(server) as conn, asyncio.timeout(PATIENCE_S):
+    async with looking(server, database) as conn, asyncio.timeout(PATIENCE_S):
         while True:
             with suppress(asyncpg.UndefinedTableError):  # the first agent makes it
                 if await conn.fetchval(READ) >= lines:
