@@ -52,7 +52,7 @@ def create_app(
             app.state.context = Context(
                 application,
                 engine,
-                Stories(configuration),
+                Stories(configuration.settings),
                 measuring,
                 pool,
                 probe,

@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 
 from api.cli.root import (
+    AS_KNOWN,
     AS_OF,
     EXIT_ERROR,
     JSON,
@@ -30,14 +31,17 @@ from collector.store import overview, retention
 @click.command(epilog=example("tieout trace 57EE1FDA34", "tieout trace 5100000456 --json"))
 @click.argument("key")
 @AS_OF
+@AS_KNOWN
 @JSON
 @click.pass_obj
-def trace(invocation: Invocation, key: str, as_of: datetime, *, as_json: bool) -> None:
+def trace(
+    invocation: Invocation, key: str, as_of: datetime, as_known: datetime | None, *, as_json: bool
+) -> None:
     """Tell the whole story behind a key: any reference, number, document id, or unique fragment."""
 
     async def find(app: Application) -> Story:
         async with app.store.connect() as conn:
-            return await Stories(app.configuration).tell(conn, key, as_of)
+            return await Stories(app.configuration.settings).tell(conn, key, as_of, as_known)
 
     story = invocation.run(find)
     if as_json:

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/traces", tags=["traces"])
 
 
 class Wanted(Parameters):
-    """Which story, as of when."""
+    """Which story, as of when and as known when."""
 
     key: Annotated[
         str,
@@ -31,6 +31,7 @@ class Wanted(Parameters):
         ),
     ]
     as_of: Instant | None = None
+    as_known: Instant | None = None
 
 
 @router.get("", summary="The transactions that a business key leads to", responses=shows("story"))
@@ -41,7 +42,9 @@ async def traces(wanted: Annotated[Wanted, Query()], context: With) -> Response:
     404 with the `candidates`. `has_more` says that there are more transactions, or candidates, than shown.
     """
     async with context.pool.connect() as conn:
-        story = await context.stories.tell(conn, wanted.key, wanted.as_of or context.now())
+        story = await context.stories.tell(
+            conn, wanted.key, wanted.as_of or context.now(), wanted.as_known
+        )
     document: dict[str, Any] = story_document(story)
     if not story.transactions:
         raise Problem(

@@ -18,16 +18,19 @@ router = APIRouter(prefix="/v1/transactions", tags=["transactions"])
 
 
 class AsOf(Parameters):
-    """As of when."""
+    """As of when, and as known when."""
 
     as_of: Instant | None = None
+    as_known: Instant | None = None
 
 
 @router.get("/{document}", summary="One transaction", responses=shows("transaction"))
 async def transaction(document: UUID, wanted: Annotated[AsOf, Query()], context: With) -> Response:
     """Tell a transaction: its own id or that of any of its documents finds it, after a merge as well."""
     async with context.pool.connect() as conn:
-        story = await context.stories.tell(conn, document.hex, wanted.as_of or context.now())
+        story = await context.stories.tell(
+            conn, document.hex, wanted.as_of or context.now(), wanted.as_known
+        )
     for found in story_document(story)["transactions"]:
         if any(d["id"] == document.hex for d in found["documents"]):
             return answer(found)

@@ -339,7 +339,7 @@ class Correlation:
         added = await ingest.add_to_steps(self.conn, packed.additions)
         again = {(ids[n], event_type) for n, event_type in p.revised}
         await ingest.recompute_steps(self.conn, again | (packed.additions.keys() - added))
-        await ingest.note_suspended(self.conn, self.grown, correlate.COMPONENT_DOCUMENTS_MAX)
+        await ingest.note_suspended(self.conn, self.grown, correlate.COMPONENT_DOCUMENTS_MAX, seq)
 
     async def _added(self) -> list[bytes]:
         """Pack the references that stored documents gain, and note their new hashes."""

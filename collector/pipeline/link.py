@@ -133,4 +133,4 @@ class Links:
     async def _regroup(self, components: set[int], seq: int) -> None:
         label_of = await regroup(self._conn, components, self._limit, seq)
         touched = components | set(label_of.values())
-        await ingest.note_suspended(self._conn, touched, correlate.COMPONENT_DOCUMENTS_MAX)
+        await ingest.note_suspended(self._conn, touched, correlate.COMPONENT_DOCUMENTS_MAX, seq)

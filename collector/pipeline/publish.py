@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from collector.clock import Clock
 from collector.model.calendar import Hours, business_days
 from collector.model.reference import digest
-from collector.settings.definitions import Calendar
+from collector.settings.definitions import Calendar, Settings
 from collector.settings.load import Configuration
 from collector.store import streams
 from collector.store.ingest import Connection
@@ -30,6 +30,15 @@ async def publish(conn: Connection, configuration: Configuration, clock: Clock) 
             conn, key, list(business_days(hours(calendar), first, CALENDAR_UNTIL))
         )
     await streams.publish(conn, configuration.hash(), document, clock())
+
+
+def settings_of(document: Mapping[str, Any]) -> Settings:
+    """Return the settings that were published so, as far as they are stored."""
+    calendars = {
+        name: {key: value for key, value in calendar.items() if key != "days"}
+        for name, calendar in document["calendars"].items()
+    }
+    return Settings.model_validate({**document, "calendars": calendars})
 
 
 def _named(section: Mapping[str, Any], name: str) -> dict[str, Any]:

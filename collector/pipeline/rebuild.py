@@ -76,7 +76,8 @@ async def rebuild(conn: Connection, limit: Limit, clock: Clock) -> int:
         await derived.fold_all(conn)
         moved = {d: label for d, label in label_of.items() if before.get(d, label) != label}
         await ingest.place(conn, moved, seq)
-        await ingest.note_suspended(conn, set(label_of.values()), correlate.COMPONENT_DOCUMENTS_MAX)
+        touched = {*label_of.values(), *before.values()}
+        await ingest.note_suspended(conn, touched, correlate.COMPONENT_DOCUMENTS_MAX, seq)
         if moved:
             await ingest.append_commit(conn, seq, "rebuild", clock())
     return len(documents)

@@ -8,11 +8,11 @@ import msgspec
 
 from collector.model.calendar import Hours
 from collector.model.reference import ROLE_NAMES
-from collector.pipeline.publish import hours
+from collector.pipeline.publish import hours, settings_of
 from collector.pipeline.steps import Case, FlowSteps, Group, Happening
 from collector.pipeline.values import spellings
-from collector.settings.load import Configuration
-from collector.store import stories
+from collector.settings.definitions import Flow, Settings
+from collector.store import stories, totals
 from collector.store.ingest import Connection
 
 _decode = msgspec.json.Decoder(type=dict[str, Any]).decode
@@ -94,8 +94,7 @@ class Story(msgspec.Struct, frozen=True):
 class Stories:
     """Tells stories by key, with the flows and calendars of a configuration."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        settings = configuration.settings
+    def __init__(self, settings: Settings) -> None:
         by_calendar = {name: hours(calendar) for name, calendar in settings.calendars.items()}
         self._hours: dict[str, Hours] = {
             name: by_calendar[entity.calendar] for name, entity in settings.entities.items()
@@ -104,34 +103,44 @@ class Stories:
         self._systems = {name: source.system for name, source in settings.sources.items()}
         self._flows = [
             FlowSteps(flow, lambda entity: self._hours.get(entity or ""))
-            for flow in configuration.flows
+            for flow in settings.flows
+            if isinstance(flow, Flow)
         ]
         self._lending = sorted({kind for flow in self._flows for kind, _ in flow.lends})
 
-    async def tell(self, conn: Connection, key: str, as_of: datetime) -> Story:
-        """Find what a key names and tell it as of a time.
+    async def tell(
+        self, conn: Connection, key: str, as_of: datetime, as_known: datetime | None = None
+    ) -> Story:
+        """Find what a key names and tell it as of a time; as known at K, by the flows and calendars of then, or now.
 
         A key is also tried as kinds compare their values: without the blanks of a printed IBAN, say. One
         that names nothing is searched as a fragment: unique, it is followed; else there are candidates.
         """
-        key = key.strip()
-        found = await self._named(conn, key)
+        if as_known is None:
+            return await self._tell(conn, key.strip(), as_of, stories.EVER)
+        document = await totals.configuration(conn, as_known)
+        by = self if document is None else Stories(settings_of(document))
+        seq = await stories.commit_at(conn, as_known)
+        return await by._tell(conn, key.strip(), as_of, seq)  # noqa: SLF001 -- its own class
+
+    async def _tell(self, conn: Connection, key: str, as_of: datetime, seq: int) -> Story:
+        found = await self._named(conn, key, seq)
         if not found and key:
-            rows = await stories.candidates(conn, key)
+            rows = await stories.candidates(conn, key, seq)
             if len({row["component"] for row in rows}) != 1:
                 more = len(rows) > stories.CANDIDATES_MAX
                 listed = _candidates(rows[: stories.CANDIDATES_MAX])
                 return Story(key, [], listed, more)
-            found = await stories.events_by_key(conn, str(rows[0]["content_id"]))
+            found = await stories.events_by_key(conn, str(rows[0]["content_id"]), seq)
         groups: dict[int, list[Any]] = {}
         for row in found:
             if row["occurred_at"] <= as_of:
                 groups.setdefault(row["component"], []).append(row)
         kinds = {row["id"]: row["kind"] for rows in groups.values() for row in rows}
-        lent = await self._lent(conn, list(kinds), as_of)
+        lent = await self._lent(conn, list(kinds), as_of, seq)
         told = [self._transaction(rows, lent, as_of) for rows in groups.values()]
         shared = [document for document, kind in kinds.items() if kind in self._lending]
-        sharing = await stories.members(conn, shared) if shared else []
+        sharing = await stories.members(conn, shared, seq) if shared else []
         return Story(
             key,
             sorted(told, key=lambda t: t.id)[: stories.TRANSACTIONS_MAX],
@@ -139,19 +148,19 @@ class Stories:
             len(told) > stories.TRANSACTIONS_MAX or len(sharing) > stories.CANDIDATES_MAX,
         )
 
-    async def _named(self, conn: Connection, key: str) -> list[Any]:
+    async def _named(self, conn: Connection, key: str, seq: int) -> list[Any]:
         for spelling in spellings(key, self._kinds):
-            if found := await stories.events_by_key(conn, spelling):
+            if found := await stories.events_by_key(conn, spelling, seq):
                 return found
         return []
 
     async def _lent(
-        self, conn: Connection, documents: Sequence[int], as_of: datetime
+        self, conn: Connection, documents: Sequence[int], as_of: datetime, seq: int
     ) -> dict[int, list[Any]]:
         """Look up what group documents lend, by the document that names them."""
         lent: dict[int, list[Any]] = {}
         kinds = self._lending
-        for row in await stories.lent_events(conn, documents, kinds) if kinds else ():
+        for row in await stories.lent_events(conn, documents, kinds, seq) if kinds else ():
             if row["occurred_at"] <= as_of:
                 lent.setdefault(row["member"], []).append(row)
         return lent

@@ -42,7 +42,8 @@ async def documents(conn: Connection) -> AsyncIterator[DocumentFacts]:
     decode = msgspec.json.Decoder(type=dict[str, Any]).decode
     current: DocumentFacts | None = None
     async for row in conn.cursor(
-        "SELECT document, batch, month, body FROM tieout.event ORDER BY document, batch",
+        "SELECT e.document, e.batch, e.month, e.body FROM tieout.event e JOIN tieout.batch b ON b.id = e.batch"
+        " ORDER BY e.document, b.seq",
         prefetch=FETCH_ROWS,
     ):
         body = decode(row["body"])
@@ -68,8 +69,8 @@ async def placements(conn: Connection) -> dict[int, tuple[int, int]]:
 
 
 async def clear(conn: Connection) -> None:
-    """Throw away what is derived. What was known of memberships stays: it is history."""
-    for table in ("document", "reference", "step", "revised", "suspended"):
+    """Throw away what is derived, but for memberships and suspensions: what was known of them is history."""
+    for table in ("document", "reference", "step", "revised"):
         await conn.execute(f"DELETE FROM tieout.{table}")  # noqa: S608 -- names of our own
 
 

@@ -88,6 +88,20 @@ FROM folded f WHERE s.document = f.document AND s.type = f.type
 """
 
 
+_NOTE_SUSPENDED = """
+WITH large AS (
+    SELECT component, count(*) AS documents FROM tieout.document
+    WHERE component = ANY($1) GROUP BY 1 HAVING count(*) > $2),
+gone AS (
+    DELETE FROM tieout.suspended s
+    WHERE component = ANY($1) AND component NOT IN (SELECT component FROM large) RETURNING *),
+kept AS (
+    INSERT INTO tieout.suspended_history SELECT component, known_from, $3 FROM gone WHERE known_from < $3)
+INSERT INTO tieout.suspended SELECT component, documents, $3 FROM large
+ON CONFLICT (component) DO UPDATE SET documents = excluded.documents
+"""
+
+
 async def plan_by_key(conn: Connection) -> None:
     """Have the database use its indexes for the rest of the transaction.
 
@@ -390,20 +404,14 @@ async def identities(conn: Connection, documents: Iterable[int]) -> list[tuple[i
     return [(d, content_of(by_value, by_name), kind) for d, by_value, by_name, kind in found]
 
 
-async def note_suspended(conn: Connection, components: Iterable[int], most: int) -> None:
-    """Enter components that hold more than `most` documents; strike out those that no longer do."""
+async def note_suspended(conn: Connection, components: Iterable[int], most: int, seq: int) -> None:
+    """Enter components that hold more than `most` documents; strike out those that no longer do.
+
+    What was known of them is kept.
+    """
     touched = list(components)
     if touched:
-        await conn.execute(
-            "DELETE FROM tieout.suspended WHERE component = ANY($1)",
-            touched,
-        )
-        await conn.execute(
-            "INSERT INTO tieout.suspended SELECT component, count(*) FROM tieout.document"
-            " WHERE component = ANY($1) GROUP BY 1 HAVING count(*) > $2",
-            touched,
-            most,
-        )
+        await conn.execute(_NOTE_SUSPENDED, touched, most, seq)
 
 
 async def ensure_partitions(conn: Connection, months: Iterable[date]) -> None:

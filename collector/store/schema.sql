@@ -313,28 +313,61 @@ ALTER TABLE tieout.membership_history OWNER TO tieout_owner;
 
 CREATE TABLE tieout.suspended (
     component bigint NOT NULL,
-    documents integer NOT NULL
+    documents integer NOT NULL,
+    known_from bigint NOT NULL
 );
 
 ALTER TABLE tieout.suspended OWNER TO tieout_owner;
+
+-- Name: suspended_history; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.suspended_history (
+    component bigint NOT NULL,
+    known_from bigint NOT NULL,
+    known_to bigint NOT NULL
+);
+
+ALTER TABLE tieout.suspended_history OWNER TO tieout_owner;
+
+-- Name: suspension; Type: VIEW; Schema: tieout; Owner: tieout_owner
+
+CREATE VIEW tieout.suspension AS
+ SELECT suspended.component,
+    suspended.known_from,
+    '9223372036854775807'::bigint AS known_to
+   FROM tieout.suspended
+UNION ALL
+ SELECT suspended_history.component,
+    suspended_history.known_from,
+    suspended_history.known_to
+   FROM tieout.suspended_history;
+
+ALTER VIEW tieout.suspension OWNER TO tieout_owner;
 
 -- Name: membership(bigint, bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.membership(p_seq bigint, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(document bigint, component bigint, kind text, content_id uuid)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
- SELECT d.id,
+ SELECT m.document,
          CASE
-             WHEN (s.component IS NOT NULL) THEN (- d.id)
-             WHEN (d.known_from <= membership.p_seq) THEN d.component
-             ELSE COALESCE(( SELECT h.component
-                FROM tieout.membership_history h
-               WHERE ((h.document = d.id) AND (h.known_from <= membership.p_seq) AND (h.known_to > membership.p_seq))), d.component)
-         END AS "coalesce",
-     d.kind,
-     d.content_id
-    FROM (tieout.documents_of(membership.p_documents) d(id, component, known_from, content_id, references_hash, first_month, last_month, kind)
-      LEFT JOIN tieout.suspended s ON ((s.component = d.component)));
+             WHEN (s.component IS NULL) THEN m.component
+             ELSE (- m.document)
+         END AS "case",
+     m.kind,
+     m.content_id
+    FROM (( SELECT d.id AS document,
+             d.kind,
+             d.content_id,
+                 CASE
+                     WHEN (d.known_from <= membership.p_seq) THEN d.component
+                     ELSE ( SELECT h.component
+                        FROM tieout.membership_history h
+                       WHERE ((h.document = d.id) AND (h.known_from <= membership.p_seq) AND (h.known_to > membership.p_seq)))
+                 END AS component
+            FROM tieout.documents_of(membership.p_documents) d(id, component, known_from, content_id, references_hash, first_month, last_month, kind)) m
+      LEFT JOIN tieout.suspension s ON (((s.component = m.component) AND (s.known_from <= membership.p_seq) AND (s.known_to > membership.p_seq))))
+   WHERE (m.component IS NOT NULL);
 END;
 
 ALTER FUNCTION tieout.membership(p_seq bigint, p_documents bigint[]) OWNER TO tieout_owner;
@@ -1964,6 +1997,23 @@ CREATE TABLE tieout.personal (
 
 ALTER TABLE tieout.personal OWNER TO tieout_owner;
 
+-- Name: placement; Type: VIEW; Schema: tieout; Owner: tieout_owner
+
+CREATE VIEW tieout.placement AS
+ SELECT document.id AS document,
+    document.component,
+    document.known_from,
+    '9223372036854775807'::bigint AS known_to
+   FROM tieout.document
+UNION ALL
+ SELECT membership_history.document,
+    membership_history.component,
+    membership_history.known_from,
+    membership_history.known_to
+   FROM tieout.membership_history;
+
+ALTER VIEW tieout.placement OWNER TO tieout_owner;
+
 -- Name: quarantine_body; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.quarantine_body (
@@ -2537,6 +2587,14 @@ GRANT SELECT,INSERT,DELETE ON TABLE tieout.membership_history TO tieout_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tieout.suspended TO tieout_app;
 
+-- Name: TABLE suspended_history; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.suspended_history TO tieout_app;
+
+-- Name: TABLE suspension; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT ON TABLE tieout.suspension TO tieout_app;
+
 -- Name: FUNCTION membership(p_seq bigint, p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.membership(p_seq bigint, p_documents bigint[]) FROM PUBLIC;
@@ -2840,6 +2898,10 @@ GRANT USAGE ON SEQUENCE tieout.part_id_seq TO tieout_app;
 -- Name: TABLE personal; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.personal TO tieout_app;
+
+-- Name: TABLE placement; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT ON TABLE tieout.placement TO tieout_app;
 
 -- Name: TABLE quarantine_body; Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -24,7 +24,8 @@ DATABASE_ERRORS = (
 _LOSING = (
     asyncpg.OperatorInterventionError,
     asyncpg.PostgresConnectionError,
-    asyncpg.InternalClientError,  # by what tidies up, where a COPY has not noticed yet that it is over
+    asyncpg.InternalClientError,
+    ConnectionError,
 )
 _FULL = (
     "The store's disk is full. What was committed stays; make room on it and try again: reading goes on "
@@ -90,11 +91,14 @@ class Store:
         except asyncpg.DiskFullError as error:
             raise Transient(_FULL, detail=repr(error)) from error
         except DATABASE_ERRORS as error:
-            if conn.is_closed() or isinstance(error, _LOSING):
+            if conn.is_closed() or _is_lost(error):
                 raise NotConnected(_LOST, detail=repr(error)) from error
             raise
         finally:
-            await conn.close()
+            try:
+                await conn.close()
+            except asyncpg.InternalClientError:  # a COPY has not noticed yet that it is over
+                conn.terminate()
 
     async def revive(self) -> None:
         """Start the embedded server again if it died; another's server is left to its owner."""
@@ -109,6 +113,16 @@ class Store:
         """Return the names of the migrations that the database lacks."""
         async with self.connect() as conn:
             return await missing(conn)
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    """Tell whether an error is, or came up while one was handled, that a connection is lost.
+
+    What tidies up after that one fails in its own way where a COPY has not noticed yet that it is over.
+    """
+    while error is not None and not isinstance(error, _LOSING):
+        error = error.__context__
+    return error is not None
 
 
 def embedded_store(server: embedded.Server) -> Store:

@@ -108,7 +108,7 @@ async def test_a_trace_by_key_costs_a_few_bare_look_ups(database: Database, tmp_
     await owner.execute("ANALYZE")
     await owner.close()
 
-    stories, random, as_of = Stories(configuration), Random(3), now()  # noqa: S311 -- which keys
+    stories, random, as_of = Stories(configuration.settings), Random(3), now()  # noqa: S311 -- which keys
     last = await conn.fetchval("SELECT max(id) FROM tieout.document")
     bare, told = [], []
     for n in range(WARM + LOOKUPS):

@@ -20,7 +20,13 @@ from tests.support.postgres import temporary_base
 EXAMPLE = Path(__file__).parents[2] / "examples" / "bpic2020"
 TIEOUT = Path(sys.executable).with_name("tieout")
 END = "2019-01-31T00:00:00+01:00"
-EARLIER = ("2017-06-30T00:00:00+02:00", "2018-01-31T12:00:00+01:00", "2018-09-01T08:30:00+02:00")
+EARLIER = (
+    "2018-01-31T12:00:00+01:00",
+    *(
+        pytest.param(as_of, marks=pytest.mark.long)
+        for as_of in ("2017-06-30T00:00:00+02:00", "2018-09-01T08:30:00+02:00")
+    ),
+)
 RECORDS = {"domestic": 55_628, "requests": 36_072}
 CASES = {"domestic": 10_357, "requests": 6_760}
 
@@ -225,7 +231,10 @@ def broken(base: Path, name: str) -> Store:
     return example(base / name, logs)
 
 
-@pytest.mark.parametrize(("name", "sync_exit", "missing"), [("cut", 0, 1), ("truncated", 4, None)])
+@pytest.mark.parametrize(
+    ("name", "sync_exit", "missing"),
+    [("cut", 0, 1), pytest.param("truncated", 4, None, marks=pytest.mark.long)],
+)
 def test_what_is_missing_is_named_with_its_size_and_never_passes(
     base: Path, truth: dict[str, bpic.Cases], name: str, sync_exit: int, missing: int | None
 ) -> None:
@@ -282,6 +291,7 @@ def shuffled(base: Path) -> Store:
     return made
 
 
+@pytest.mark.long
 def test_shuffled_split_and_read_by_two_processes_at_once_it_is_the_same_store(
     base: Path, store: Store
 ) -> None:

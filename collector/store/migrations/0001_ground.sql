@@ -1,7 +1,8 @@
 -- The ground: facts that are only ever added, and what is derived from them.
 -- Facts:    commit_log, batch, event, quarantine, quarantine_resolution, config_version
 -- Apart:    raw_record, quarantine_body, personal (a retention of their own; facts stay whole without them)
--- Derived:  document, reference, step, membership_history, suspended, revised (rebuilt from facts at will)
+-- Derived:  document, reference, step, suspended, revised (rebuilt from facts at will), and what of it was known
+--           before: membership_history, suspended_history
 -- State:    part (cursors), stream
 
 CREATE SCHEMA tieout;
@@ -201,8 +202,15 @@ CREATE INDEX membership_history_document ON tieout.membership_history (document)
 
 -- Components so large that a weak key must have joined them: every document in one stands alone.
 CREATE TABLE tieout.suspended (
-    component bigint PRIMARY KEY,
-    documents integer NOT NULL
+    component  bigint PRIMARY KEY,
+    documents  integer NOT NULL,
+    known_from bigint NOT NULL
+);
+
+CREATE TABLE tieout.suspended_history (
+    component  bigint NOT NULL,
+    known_from bigint NOT NULL,
+    known_to   bigint NOT NULL
 );
 
 -- Events of which more than one revision is known.

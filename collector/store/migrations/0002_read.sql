@@ -103,22 +103,33 @@ BEGIN ATOMIC
     CROSS JOIN LATERAL (SELECT * FROM tieout.reference r WHERE r.document = asked OFFSET 0) r;
 END;
 
+-- What is known of suspensions, and to which component a document belonged: from commit `known_from` up to, and
+-- not including, `known_to`.
+CREATE VIEW tieout.suspension AS
+SELECT component, known_from, 9223372036854775807 AS known_to FROM tieout.suspended
+UNION ALL
+SELECT component, known_from, known_to FROM tieout.suspended_history;
+
+CREATE VIEW tieout.placement AS
+SELECT id AS document, component, known_from, 9223372036854775807 AS known_to FROM tieout.document
+UNION ALL
+SELECT document, component, known_from, known_to FROM tieout.membership_history;
+GRANT SELECT ON tieout.suspension, tieout.placement TO tieout_app;
+
 -- Which transaction a document belonged to, as known at commit `p_seq`. Documents of a suspended
--- component stand alone (a negative label no component has).
+-- component stand alone (a negative label no component has); those that were not known yet are not there.
 CREATE FUNCTION tieout.membership(p_seq bigint, p_documents bigint[] DEFAULT NULL)
 RETURNS TABLE (document bigint, component bigint, kind text, content_id uuid)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT d.id,
-           CASE WHEN s.component IS NOT NULL THEN -d.id
-                WHEN d.known_from <= p_seq THEN d.component
-                ELSE coalesce((SELECT h.component FROM tieout.membership_history h
-                               WHERE h.document = d.id AND h.known_from <= p_seq AND h.known_to > p_seq),
-                              d.component)
-           END,
-           d.kind, d.content_id
-    FROM tieout.documents_of(p_documents) d
-    LEFT JOIN tieout.suspended s ON s.component = d.component;
+    SELECT m.document, CASE WHEN s.component IS NULL THEN m.component ELSE -m.document END, m.kind, m.content_id
+    FROM (SELECT d.id AS document, d.kind, d.content_id,
+                 CASE WHEN d.known_from <= p_seq THEN d.component
+                      ELSE (SELECT h.component FROM tieout.membership_history h
+                            WHERE h.document = d.id AND h.known_from <= p_seq AND h.known_to > p_seq) END AS component
+          FROM tieout.documents_of(p_documents) d) m
+    LEFT JOIN tieout.suspension s ON s.component = m.component AND s.known_from <= p_seq AND s.known_to > p_seq
+    WHERE m.component IS NOT NULL;
 END;
 
 -- The events of some types: known at K, occurred at T, of each event the revision that counts; with the

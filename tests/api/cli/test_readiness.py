@@ -29,6 +29,7 @@ def interface(found: dict[str, Any], stream: str) -> dict[str, Any]:
     return dict(row)
 
 
+@pytest.mark.long
 def test_it_finds_the_messages_that_name_no_report_and_the_header_to_set(
     demo: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
@@ -42,6 +43,7 @@ def test_it_finds_the_messages_that_name_no_report_and_the_header_to_set(
     assert "SAP_ApplicationID" in row["mends"][0]["sentence"]
 
 
+@pytest.mark.long
 def test_it_finds_the_default_project_that_hundreds_of_claims_name(
     demo: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
@@ -50,6 +52,7 @@ def test_it_finds_the_default_project_that_hundreds_of_claims_name(
     assert named == [("project", truth["untold"]["default_project"], truth["untold"]["claims"])]
 
 
+@pytest.mark.long
 def test_postings_that_name_no_claim_and_those_that_nobody_knows_are_told_apart_with_their_money(
     demo: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
@@ -65,6 +68,7 @@ def test_postings_that_name_no_claim_and_those_that_nobody_knows_are_told_apart_
     assert "BKTXT" in row["mends"][0]["sentence"]
 
 
+@pytest.mark.long
 def test_nothing_else_of_the_company_is_called_into_question(
     demo: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
