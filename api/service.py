@@ -28,9 +28,9 @@ from api.wiring import Application, Half
 from collector.errors import Misconfigured, NotConnected, Permanent, TieoutError, Transient
 from collector.pipeline.export import export_finished
 from collector.pipeline.measure import Meter
+from collector.store.connection import DATABASE_ERRORS
 from collector.store.embedded import default_data_dir
 from collector.store.retention import erase_due
-from collector.store.session import DATABASE_ERRORS
 from control_checks.schedule import Schedule, pause
 
 STOP_S_MAX = 20.0

@@ -6,8 +6,8 @@ import logging
 from api.wiring import Application
 from collector.errors import TieoutError
 from collector.pipeline.ahead import Source
+from collector.store.connection import DATABASE_ERRORS
 from collector.store.pool import Pool, pooled
-from collector.store.session import DATABASE_ERRORS
 from control_checks.schedule import pause
 
 POLL_S = 1.0

@@ -16,9 +16,9 @@ from apscheduler.triggers.cron import CronTrigger
 from collector.clock import Clock
 from collector.errors import TieoutError
 from collector.store import findings
+from collector.store.connection import DATABASE_ERRORS
 from collector.store.ingest import Connection
 from collector.store.leader import still_leads, try_lead
-from collector.store.session import DATABASE_ERRORS
 from control_checks.runner import Engine
 
 OFFICE = "schedule"

@@ -7,8 +7,8 @@ from api.context import Context, With, answer
 from api.errors import not_ready
 from api.openapi import shows
 from collector.errors import TieoutError
+from collector.store.connection import DATABASE_ERRORS
 from collector.store.migrate import missing
-from collector.store.session import DATABASE_ERRORS
 
 router = APIRouter(tags=["health"])
 

@@ -16,8 +16,9 @@ from collector.pipeline.export import receiver
 from collector.settings.definitions import Flow
 from collector.settings.load import Configuration
 from collector.store import alerts, observed, totals
+from collector.store.connection import DATABASE_ERRORS
 from collector.store.ingest import Connection
-from collector.store.session import DATABASE_ERRORS, Store
+from collector.store.session import Store
 from collector.telemetry.metrics import (
     AGE_BUCKETS_DAYS,
     OTHER,

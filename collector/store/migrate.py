@@ -4,7 +4,8 @@ from importlib import resources
 
 import asyncpg
 
-from collector.errors import Misconfigured, NotConnected
+from collector.errors import Misconfigured
+from collector.store.connection import connected
 
 _LOCK = 0x6D696772617465  # "migrate"
 _ROLES = ("tieout_owner", "tieout_app", "tieout_reader")
@@ -22,14 +23,10 @@ async def migrate(dsn: str) -> list[str]:
     """Apply what is missing, as the owner; return the names of what was applied.
 
     Raises:
-        NotConnected: the server cannot be reached.
+        NotConnected: the server cannot be reached, or the connection is lost.
         Misconfigured: it is too old, or the login may not create the three roles.
     """
-    try:
-        conn = await asyncpg.connect(dsn)
-    except (OSError, asyncpg.PostgresError) as error:
-        raise NotConnected(f"PostgreSQL cannot be reached: {error}") from error
-    try:
+    async with connected(dsn) as conn:
         if conn.get_server_version().major < POSTGRES_MAJOR_MIN:
             raise Misconfigured(
                 f"PostgreSQL {conn.get_server_version().major} is too old; "
@@ -38,8 +35,6 @@ async def migrate(dsn: str) -> list[str]:
         await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await _ensure_roles(conn)
         return await _apply(conn)
-    finally:
-        await conn.close()
 
 
 async def _ensure_roles(conn: asyncpg.Connection) -> None:

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from collector.errors import NotConnected, Transient
+from collector.store.connection import SESSION
 from collector.store.ingest import Connection
-from collector.store.session import SESSION, Role, Store
+from collector.store.session import Role, Store
 
 CLOSE_S_MAX = 5.0
 """How long a pool that closes waits for connections in use before it cuts them."""

@@ -11,7 +11,7 @@ import pytest
 from collector.errors import TieoutError
 from collector.pipeline import correlate
 from collector.pipeline.collect import Collector
-from collector.store.session import DATABASE_ERRORS
+from collector.store.connection import DATABASE_ERRORS
 from tests.connectors.cpi import MINUTE, ended, house
 from tests.simulation.campaign import check, limit
 from tests.simulation.oracle import COMPONENT_MAX

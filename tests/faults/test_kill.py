@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 
 from collector.store.cluster import DATABASE
+from collector.store.connection import DATABASE_ERRORS
 from collector.store.embedded import Server, running
-from collector.store.session import DATABASE_ERRORS
 from tests.faults.orders import Shop
 
 TIEOUT = Path(sys.executable).with_name("tieout")

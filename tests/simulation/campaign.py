@@ -11,7 +11,7 @@ import asyncpg
 
 from collector.pipeline.ahead import Source
 from collector.pipeline.collect import Collector
-from collector.store.session import DATABASE_ERRORS
+from collector.store.connection import DATABASE_ERRORS
 from tests.simulation.oracle import HOLDERS_MAX, Expected, expected
 from tests.simulation.turns import Turns, Watched, Worker
 from tests.simulation.world import NOW, ROUNDS, VANISHED, Log, sources, world
