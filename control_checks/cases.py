@@ -10,15 +10,17 @@ and its flow. Each case lists facts, a line each, in columns that two blanks par
 - what happened: the verb of an event type `kind.verb`, or the whole type where it has a dot;
 - an amount, if the fact carries one;
 - anything else as `name=value`. `for=57EE1F` names the expense report that it belongs to (or, with a
-  kind, another document), `group=payment P-7` a document that it shares; `known=...` says when it was
-  recorded, at the earliest chance otherwise; `entity`, `message`, `actor` and other fields of an event
-  go by their names, `dim.cost_center` is a dimension; what is left over is an attribute.
+  kind, another document), `group=payment P-7` a document that it shares, `search=project 7` a name that only
+  finds it; `known=...` says when it was recorded, at the earliest chance otherwise; `entity`, `message`,
+  `actor` and other fields of an event go by their names, `dim.cost_center` is a dimension; what is left
+  over is an attribute.
 
 `at` is the status time. Streams are declared complete from 2025 to `at`; `declared` says otherwise:
 `{erp: 2025-01-01 00:00 to 2026-02-02 17:00}`, or `{erp: nobody}`. `unread` declares that many records
-more than were read. `expect` gives the class of every item in the population by its number, and
-`says` the sentence of each exception. Verdict and completeness are written where they are not those
-that follow from the classes.
+more than were read. A key that more than `most` documents hold joins nothing, and a transaction of
+more than `transaction_most` is none. `expect` gives the class of every item in the population by its
+number, and `says` the sentence of each exception. Verdict and completeness are written where they are
+not those that follow from the classes.
 """
 
 import re
@@ -34,7 +36,7 @@ import yaml
 
 from collector.model.event import Event
 from collector.model.money import to_minor
-from collector.model.reference import GROUP, IDENTITY, Name, digest
+from collector.model.reference import CONTEXT, GROUP, IDENTITY, Name, digest
 from collector.settings.definitions import Settings
 from collector.settings.load import Configuration
 from collector.settings.mapping import TEXT_FIELDS, AccountingRule
@@ -73,6 +75,8 @@ class Case(msgspec.Struct, forbid_unknown_fields=True):
     flow: dict[str, Any] = {}
     declared: dict[str, str] = {}
     unread: dict[str, int] = {}
+    most: int = 20
+    transaction_most: int = 1_000
     says: str | list[str] = []
     difference: str | None = None
     verdict: str | None = None
@@ -165,7 +169,7 @@ def configuration(check: Check, case: Case) -> Configuration:
         "tieout": 1,
         "entities": setting["entities"],
         "calendars": setting["calendars"],
-        "limits": {"earliest": "2025-01-01"},
+        "limits": {"earliest": "2025-01-01", "max_documents": case.most},
         "sources": {
             name: _source(name, types, case, sum(fact.stream == name for fact in listed))
             for name, types in streams.items()
@@ -246,7 +250,7 @@ def _pairs(columns: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _references(fields: dict[str, str]) -> Iterator[tuple[int, Name]]:
-    for name, role in (("for", IDENTITY), ("group", GROUP)):
+    for name, role in (("for", IDENTITY), ("group", GROUP), ("search", CONTEXT)):
         for value in fields.pop(name, "").split(", "):
             if value:
                 kind, blank, number = value.partition(" ")

@@ -9,6 +9,7 @@ from control_checks.checks.posted_not_approved import check as posted_not_approv
 from control_checks.checks.stale_dimension import check as stale_dimension
 from control_checks.checks.status_not_returned import check as status_not_returned
 from control_checks.checks.stuck_transaction import check as stuck_transaction
+from control_checks.checks.weak_key import check as weak_key
 from control_checks.contract import Check
 
 CHECKS: dict[str, Check] = {
@@ -21,4 +22,5 @@ CHECKS: dict[str, Check] = {
     "stale_dimension": stale_dimension.CHECK,
     "status_not_returned": status_not_returned.CHECK,
     "stuck_transaction": stuck_transaction.CHECK,
+    "weak_key": weak_key.CHECK,
 }

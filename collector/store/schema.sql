@@ -899,24 +899,73 @@ END;
 
 ALTER FUNCTION read.meant(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) OWNER TO tieout_owner;
 
+-- Name: link_decision; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.link_decision (
+    id bigint NOT NULL,
+    seq bigint NOT NULL,
+    action text NOT NULL,
+    document uuid,
+    other uuid,
+    undoes bigint,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    CONSTRAINT link_decision_action_check CHECK ((action = ANY (ARRAY['add'::text, 'cut'::text, 'undo'::text]))),
+    CONSTRAINT link_decision_check CHECK (
+CASE action
+    WHEN 'undo'::text THEN ((document IS NULL) AND (other IS NULL) AND (undoes IS NOT NULL))
+    ELSE ((document IS NOT NULL) AND (other IS NOT NULL) AND (undoes IS NULL))
+END),
+    CONSTRAINT link_decision_reason_check CHECK ((reason <> ''::text))
+);
+
+ALTER TABLE tieout.link_decision OWNER TO tieout_owner;
+
 -- Name: names(timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
-CREATE FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(document bigint, role smallint, kind text, scope text, value text)
+CREATE FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(document bigint, name_id uuid, role smallint, kind text, scope text, value text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     BEGIN ATOMIC
  WITH once AS MATERIALIZED (
           SELECT read.seq_at(names.p_as_known) AS seq
+         ), cut AS MATERIALIZED (
+          SELECT d.id AS document,
+             c_1.other AS name_id
+            FROM once,
+             (tieout.link_decision c_1
+              JOIN tieout.document d ON ((d.content_id = c_1.document)))
+           WHERE ((c_1.action = 'cut'::text) AND (c_1.seq <= once.seq) AND (NOT (EXISTS ( SELECT
+                    FROM tieout.link_decision u
+                   WHERE ((u.undoes = c_1.id) AND (u.seq <= once.seq))))))
+         ), named AS (
+          SELECT r.document,
+             (encode((int8send(r.value_hash) || int8send(r.name_hash)), 'hex'::text))::uuid AS name_id,
+             r.role,
+             r.kind,
+             r.scope,
+             r.value
+            FROM once,
+             (tieout.names_of(names.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value)
+              JOIN tieout.batch b ON ((b.id = r.batch)))
+           WHERE ((r.role > 0) AND (b.seq <= once.seq))
          )
-  SELECT r.document,
-     r.role,
-     r.kind,
-     r.scope,
-     r.value
-    FROM once,
-     (tieout.names_of(names.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value)
-      JOIN tieout.batch b ON ((b.id = r.batch)))
-   WHERE ((r.role > 0) AND (b.seq <= once.seq));
+  SELECT n.document,
+     n.name_id,
+     (
+         CASE
+             WHEN (n.role = ANY (ARRAY[1, 4])) THEN
+             CASE
+                 WHEN (c.document IS NULL) THEN 1
+                 ELSE 4
+             END
+             ELSE (n.role)::integer
+         END)::smallint AS role,
+     n.kind,
+     n.scope,
+     n.value
+    FROM (named n
+      LEFT JOIN cut c ON (((c.document = n.document) AND (c.name_id = n.name_id))));
 END;
 
 ALTER FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
@@ -1435,6 +1484,41 @@ END;
 
 ALTER FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[], p_documents bigint[]) OWNER TO tieout_owner;
 
+-- Name: placement; Type: VIEW; Schema: tieout; Owner: tieout_owner
+
+CREATE VIEW tieout.placement AS
+ SELECT document.id AS document,
+    document.component,
+    document.known_from,
+    '9223372036854775807'::bigint AS known_to
+   FROM tieout.document
+UNION ALL
+ SELECT membership_history.document,
+    membership_history.component,
+    membership_history.known_from,
+    membership_history.known_to
+   FROM tieout.membership_history;
+
+ALTER VIEW tieout.placement OWNER TO tieout_owner;
+
+-- Name: suspended(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.suspended(p_as_known timestamp with time zone) RETURNS TABLE(document bigint, component bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ WITH once AS MATERIALIZED (
+          SELECT read.seq_at(suspended.p_as_known) AS seq
+         )
+  SELECT p.document,
+     p.component
+    FROM ((once
+      JOIN tieout.suspension s ON (((s.known_from <= once.seq) AND (s.known_to > once.seq))))
+      JOIN tieout.placement p ON (((p.component = s.component) AND (p.known_from <= once.seq) AND (p.known_to > once.seq))));
+END;
+
+ALTER FUNCTION read.suspended(p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
 -- Name: ensure_partition(date); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.ensure_partition(p_month date) RETURNS void
@@ -1912,28 +1996,6 @@ CREATE TABLE tieout.held_exception (
 
 ALTER TABLE tieout.held_exception OWNER TO tieout_owner;
 
--- Name: link_decision; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.link_decision (
-    id bigint NOT NULL,
-    seq bigint NOT NULL,
-    action text NOT NULL,
-    document uuid,
-    other uuid,
-    undoes bigint,
-    reason text NOT NULL,
-    actor text NOT NULL,
-    CONSTRAINT link_decision_action_check CHECK ((action = ANY (ARRAY['add'::text, 'cut'::text, 'undo'::text]))),
-    CONSTRAINT link_decision_check CHECK (
-CASE action
-    WHEN 'undo'::text THEN ((document IS NULL) AND (other IS NULL) AND (undoes IS NOT NULL))
-    ELSE ((document IS NOT NULL) AND (other IS NOT NULL) AND (undoes IS NULL))
-END),
-    CONSTRAINT link_decision_reason_check CHECK ((reason <> ''::text))
-);
-
-ALTER TABLE tieout.link_decision OWNER TO tieout_owner;
-
 -- Name: link_decision_id_seq; Type: SEQUENCE; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE tieout.link_decision ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -1996,23 +2058,6 @@ CREATE TABLE tieout.personal (
 );
 
 ALTER TABLE tieout.personal OWNER TO tieout_owner;
-
--- Name: placement; Type: VIEW; Schema: tieout; Owner: tieout_owner
-
-CREATE VIEW tieout.placement AS
- SELECT document.id AS document,
-    document.component,
-    document.known_from,
-    '9223372036854775807'::bigint AS known_to
-   FROM tieout.document
-UNION ALL
- SELECT membership_history.document,
-    membership_history.component,
-    membership_history.known_from,
-    membership_history.known_to
-   FROM tieout.membership_history;
-
-ALTER VIEW tieout.placement OWNER TO tieout_owner;
 
 -- Name: quarantine_body; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -2695,6 +2740,10 @@ REVOKE ALL ON FUNCTION read.meant(p_flow text, p_as_of timestamp with time zone,
 GRANT ALL ON FUNCTION read.meant(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_reader;
 GRANT ALL ON FUNCTION read.meant(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_app;
 
+-- Name: TABLE link_decision; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.link_decision TO tieout_app;
+
 -- Name: FUNCTION names(p_as_known timestamp with time zone, p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) FROM PUBLIC;
@@ -2734,6 +2783,16 @@ GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time 
 REVOKE ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[], p_documents bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[], p_documents bigint[]) TO tieout_reader;
 GRANT ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[], p_documents bigint[]) TO tieout_app;
+
+-- Name: TABLE placement; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT ON TABLE tieout.placement TO tieout_app;
+
+-- Name: FUNCTION suspended(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.suspended(p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.suspended(p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.suspended(p_as_known timestamp with time zone) TO tieout_app;
 
 -- Name: FUNCTION ensure_partition(p_month date); Type: ACL; Schema: tieout; Owner: tieout_owner
 
@@ -2879,10 +2938,6 @@ GRANT SELECT ON TABLE tieout.erasure TO tieout_app;
 
 GRANT SELECT,INSERT ON TABLE tieout.held_exception TO tieout_app;
 
--- Name: TABLE link_decision; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.link_decision TO tieout_app;
-
 -- Name: TABLE link_standing; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT ON TABLE tieout.link_standing TO tieout_app;
@@ -2898,10 +2953,6 @@ GRANT USAGE ON SEQUENCE tieout.part_id_seq TO tieout_app;
 -- Name: TABLE personal; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.personal TO tieout_app;
-
--- Name: TABLE placement; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT ON TABLE tieout.placement TO tieout_app;
 
 -- Name: TABLE quarantine_body; Type: ACL; Schema: tieout; Owner: tieout_owner
 

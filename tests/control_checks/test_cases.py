@@ -12,6 +12,7 @@ from collector.clock import Clock
 from collector.model.control import Run
 from collector.model.event import Event
 from collector.model.money import from_minor
+from collector.pipeline import correlate
 from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.publish import publish
 from collector.store import ingest, runs, streams
@@ -47,9 +48,10 @@ async def prepared(database: Database, check: Check, case: Case) -> Engine:
     async with store.connect() as conn:
         await publish(conn, settings, at(first - timedelta(days=1)))
         for source in settings.settings.sources:
-            await _commit(conn, source, [], at(first - timedelta(days=1)))
+            await _commit(conn, source, [], at(first - timedelta(days=1)), case.most)
         for (known_at, source), together in groupby(listed, lambda f: (f.known_at, f.stream)):
-            await _commit(conn, source, [fact.event for fact in together], at(known_at))
+            events = [fact.event for fact in together]
+            await _commit(conn, source, events, at(known_at), case.most)
     return Engine(settings, store, CHECKS, at(case.as_of))
 
 
@@ -57,12 +59,14 @@ async def run(engine: Engine, case: Case) -> Run:
     return await engine.run(CONTROL, case.as_of, case.as_known, trigger="command", actor="test")
 
 
-async def _commit(conn: ingest.Connection, source: str, events: list[Event], clock: Clock) -> None:
+async def _commit(
+    conn: ingest.Connection, source: str, events: list[Event], clock: Clock, most: int
+) -> None:
     stream = await streams.register(conn, source, STREAM, source)
     row = ingest.BatchRow(
         0, stream, None, source, "m", None, None, read=len(events), ending="intact"
     )
-    await commit(conn, batch_of(row, events), lambda _kind: 20, clock)
+    await commit(conn, batch_of(row, events), lambda _kind: most, clock)
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -70,6 +74,7 @@ async def _commit(conn: ingest.Connection, source: str, events: list[Event], clo
 async def test_a_case_is_judged_as_written(
     shared: Database, check: Check, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(correlate, "COMPONENT_DOCUMENTS_MAX", case.transaction_most)
     monkeypatch.setattr(runs, "REST_SHARE_MAX", 0.0)
     engine = await prepared(await emptied(shared), check, case)
     _is_judged_as_written(await run(engine, case), case)

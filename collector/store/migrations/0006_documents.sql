@@ -40,15 +40,15 @@ BEGIN ATOMIC
     JOIN tieout.batch b ON b.id = r.batch AND b.seq <= once.seq;
 END;
 
--- Other names of documents, known at K: role 1 identity, 2 group, 3 context.
-CREATE FUNCTION read.names(p_as_known timestamptz, p_documents bigint[] DEFAULT NULL)
-RETURNS TABLE (document bigint, role smallint, kind text, scope text, value text)
+-- Documents that stand alone, known at K, because more would be joined than one transaction can hold; `component`
+-- says which of them would be.
+CREATE FUNCTION read.suspended(p_as_known timestamptz) RETURNS TABLE (document bigint, component bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH once AS MATERIALIZED (SELECT read.seq_at(p_as_known) AS seq)
-    SELECT r.document, r.role, r.kind, r.scope, r.value
-    FROM once, tieout.names_of(p_documents) r JOIN tieout.batch b ON b.id = r.batch
-    WHERE r.role > 0 AND b.seq <= once.seq;
+    SELECT p.document, p.component
+    FROM once JOIN tieout.suspension s ON s.known_from <= once.seq AND s.known_to > once.seq
+    JOIN tieout.placement p ON p.component = s.component AND p.known_from <= once.seq AND p.known_to > once.seq;
 END;
 
 -- The calendar of every entity that has one, as configured at K.

@@ -27,3 +27,28 @@ CREATE INDEX membership_history_component ON tieout.membership_history (componen
 
 GRANT SELECT, INSERT ON tieout.link_decision TO tieout_app;
 GRANT SELECT ON tieout.link_standing TO tieout_app;
+
+-- Other names of documents, known at K: role 1 identity, 2 group, 3 context, 4 an identity that a person has cut:
+-- one that was cut since was an identity then. `name_id` is the content id of whatever is called so.
+CREATE FUNCTION read.names(p_as_known timestamptz, p_documents bigint[] DEFAULT NULL)
+RETURNS TABLE (document bigint, name_id uuid, role smallint, kind text, scope text, value text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH once AS MATERIALIZED (SELECT read.seq_at(p_as_known) AS seq),
+    cut AS MATERIALIZED (
+        SELECT d.id AS document, c.other AS name_id
+        FROM once, tieout.link_decision c JOIN tieout.document d ON d.content_id = c.document
+        WHERE c.action = 'cut' AND c.seq <= once.seq
+          AND NOT EXISTS (SELECT FROM tieout.link_decision u WHERE u.undoes = c.id AND u.seq <= once.seq)),
+    named AS (
+        SELECT r.document, encode(int8send(r.value_hash) || int8send(r.name_hash), 'hex')::uuid AS name_id,
+               r.role, r.kind, r.scope, r.value
+        FROM once, tieout.names_of(p_documents) r JOIN tieout.batch b ON b.id = r.batch
+        WHERE r.role > 0 AND b.seq <= once.seq)
+    SELECT n.document, n.name_id,
+           CASE WHEN n.role IN (1, 4) THEN CASE WHEN c.document IS NULL THEN 1 ELSE 4 END ELSE n.role END::smallint,
+           n.kind, n.scope, n.value
+    FROM named n LEFT JOIN cut c ON c.document = n.document AND c.name_id = n.name_id;
+END;
+REVOKE EXECUTE ON FUNCTION read.names(timestamptz, bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION read.names(timestamptz, bigint[]) TO tieout_reader, tieout_app;

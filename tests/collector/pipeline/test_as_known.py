@@ -125,6 +125,13 @@ history = st.lists(
 )
 
 
+NAMES = """
+SELECT d.document_id, n.name_id, n.role, s.document IS NULL AS alone
+FROM read.documents($1) d LEFT JOIN read.names($1) n ON n.document = d.document
+LEFT JOIN read.suspended($1) s ON s.document = d.document ORDER BY 1, 2, 3
+"""
+
+
 def limit(_kind: str) -> int:
     return HOLDERS_MAX
 
@@ -191,7 +198,7 @@ class Store:
 
     async def look(self, as_known: datetime | None = None) -> dict[str, Any]:
         """Return everything that is said, as known at a time or now."""
-        said: dict[str, Any] = {}
+        said: dict[str, Any] = {"names": await self._conn.fetch(NAMES, as_known or now())}
         for as_of in (HALF, WHOLE):
             dumped = dump(self._conn, ["flow"], as_of, as_known or now())
             said[f"dump {as_of}"] = [line async for line in dumped]
