@@ -52,7 +52,7 @@ class Prepared(msgspec.Struct, array_like=True):
     steps: list[tuple[int, str, bytes]] = []
     revised: set[Step] = set()
     personal: list[tuple[bytes, int, date, str]] = []
-    raw: list[tuple[int, bytes]] = []
+    raw: list[tuple[int, rows.Raw]] = []
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
@@ -142,7 +142,7 @@ class Preparation:
                 fields = msgspec.json.encode(event.personal).decode()
                 p.personal.append((event_id, revision_no, event.month, fields))
 
-    def done(self, raw: Mapping[int, bytes] | None = None) -> Prepared:
+    def done(self, raw: Mapping[int, rows.Raw] | None = None) -> Prepared:
         """Return what the events come to. `raw` holds bytes of records by position, to be kept."""
         p, ids = self._p, self._ids
         # in another order two COPY of the same keys deadlock

@@ -288,12 +288,12 @@ async def copy_personal(conn: Connection, records: Sequence[tuple[bytes, int, da
     )
 
 
-async def copy_raw(conn: Connection, batch: int, records: Sequence[tuple[int, bytes]]) -> None:
-    """COPY accepted records' bytes: (position, raw)."""
+async def copy_raw(conn: Connection, batch: int, records: Sequence[tuple[int, rows.Raw]]) -> None:
+    """COPY accepted records' bytes: (position, raw and body)."""
     await conn.copy_records_to_table(
         "raw_record",
-        records=[(batch, position, raw) for position, raw in records],
-        columns=["batch", "position", "raw"],
+        records=[(batch, position, *raw) for position, raw in records],
+        columns=["batch", "position", "raw", "body"],
         schema_name="tieout",
     )
 

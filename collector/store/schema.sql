@@ -1481,6 +1481,87 @@ END $$;
 
 ALTER FUNCTION tieout.make_append_only(p_table regclass) OWNER TO tieout_owner;
 
+-- Name: quarantine; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.quarantine (
+    id bigint NOT NULL,
+    batch bigint NOT NULL,
+    stream smallint NOT NULL,
+    part_name text NOT NULL,
+    "position" bigint NOT NULL,
+    start bigint NOT NULL,
+    length bigint NOT NULL,
+    content uuid NOT NULL,
+    sha256 text NOT NULL,
+    reason text NOT NULL,
+    sentence text NOT NULL,
+    field text NOT NULL,
+    shape text NOT NULL
+);
+
+ALTER TABLE tieout.quarantine OWNER TO tieout_owner;
+
+-- Name: quarantine_refusal; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.quarantine_refusal (
+    quarantine bigint NOT NULL,
+    seq bigint NOT NULL,
+    mapping text NOT NULL,
+    reason text NOT NULL,
+    sentence text NOT NULL,
+    field text NOT NULL,
+    shape text NOT NULL
+);
+
+ALTER TABLE tieout.quarantine_refusal OWNER TO tieout_owner;
+
+-- Name: quarantine_resolution; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.quarantine_resolution (
+    quarantine bigint NOT NULL,
+    seq bigint NOT NULL,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    CONSTRAINT quarantine_resolution_kind_check CHECK ((kind = ANY (ARRAY['replayed'::text, 'accepted'::text])))
+);
+
+ALTER TABLE tieout.quarantine_resolution OWNER TO tieout_owner;
+
+-- Name: quarantined(bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.quarantined(p_seq bigint) RETURNS TABLE(id bigint, stream smallint, part text, "position" bigint, seq bigint, mapping text, reason text, sentence text, field text, shape text, resolution text)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT q.id,
+     q.stream,
+     q.part_name,
+     q."position",
+     b.seq,
+     COALESCE(f.mapping, b.mapping) AS "coalesce",
+     COALESCE(f.reason, q.reason) AS "coalesce",
+     COALESCE(f.sentence, q.sentence) AS "coalesce",
+     COALESCE(f.field, q.field) AS "coalesce",
+     COALESCE(f.shape, q.shape) AS "coalesce",
+     r.kind
+    FROM (((tieout.quarantine q
+      JOIN tieout.batch b ON (((b.id = q.batch) AND (b.seq <= quarantined.p_seq))))
+      LEFT JOIN tieout.quarantine_resolution r ON (((r.quarantine = q.id) AND (r.seq <= quarantined.p_seq))))
+      LEFT JOIN LATERAL ( SELECT f_1.quarantine,
+             f_1.seq,
+             f_1.mapping,
+             f_1.reason,
+             f_1.sentence,
+             f_1.field,
+             f_1.shape
+            FROM tieout.quarantine_refusal f_1
+           WHERE ((f_1.quarantine = q.id) AND (f_1.seq <= quarantined.p_seq))
+           ORDER BY f_1.seq DESC
+          LIMIT 1) f ON (true));
+END;
+
+ALTER FUNCTION tieout.quarantined(p_seq bigint) OWNER TO tieout_owner;
+
 -- Name: refresh_statistics(); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.refresh_statistics() RETURNS void
@@ -1688,37 +1769,6 @@ CREATE VIEW read.present_number AS
   WHERE (role = 0);
 
 ALTER VIEW read.present_number OWNER TO tieout_owner;
-
--- Name: quarantine; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.quarantine (
-    id bigint NOT NULL,
-    batch bigint NOT NULL,
-    stream smallint NOT NULL,
-    part_name text NOT NULL,
-    "position" bigint NOT NULL,
-    start bigint NOT NULL,
-    length bigint NOT NULL,
-    content uuid NOT NULL,
-    sha256 text NOT NULL,
-    reason text NOT NULL,
-    sentence text NOT NULL
-);
-
-ALTER TABLE tieout.quarantine OWNER TO tieout_owner;
-
--- Name: quarantine_resolution; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.quarantine_resolution (
-    quarantine bigint NOT NULL,
-    seq bigint NOT NULL,
-    kind text NOT NULL,
-    reason text NOT NULL,
-    actor text NOT NULL,
-    CONSTRAINT quarantine_resolution_kind_check CHECK ((kind = ANY (ARRAY['replayed'::text, 'accepted'::text])))
-);
-
-ALTER TABLE tieout.quarantine_resolution OWNER TO tieout_owner;
 
 -- Name: quarantined; Type: VIEW; Schema: read; Owner: tieout_owner
 
@@ -1990,10 +2040,24 @@ ALTER TABLE tieout.quarantine ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 CREATE TABLE tieout.raw_record (
     batch bigint NOT NULL,
     "position" bigint NOT NULL,
-    raw bytea NOT NULL
+    raw bytea NOT NULL,
+    body bytea
 );
 
 ALTER TABLE tieout.raw_record OWNER TO tieout_owner;
+
+-- Name: remapping; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.remapping (
+    seq bigint NOT NULL,
+    batch bigint NOT NULL,
+    mapping text NOT NULL,
+    records integer NOT NULL,
+    changed integer NOT NULL,
+    actor text NOT NULL
+);
+
+ALTER TABLE tieout.remapping OWNER TO tieout_owner;
 
 -- Name: standing; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -2031,6 +2095,17 @@ ALTER TABLE tieout.stream ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+-- Name: supersession; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.supersession (
+    event_id uuid NOT NULL,
+    revision_no smallint NOT NULL,
+    month date NOT NULL,
+    seq bigint NOT NULL
+);
+
+ALTER TABLE tieout.supersession OWNER TO tieout_owner;
 
 -- Name: sweep; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -2150,6 +2225,11 @@ ALTER TABLE ONLY tieout.quarantine_body
 ALTER TABLE ONLY tieout.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (id);
 
+-- Name: quarantine_refusal quarantine_refusal_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.quarantine_refusal
+    ADD CONSTRAINT quarantine_refusal_pkey PRIMARY KEY (quarantine, seq);
+
 -- Name: quarantine_resolution quarantine_resolution_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.quarantine_resolution
@@ -2159,6 +2239,11 @@ ALTER TABLE ONLY tieout.quarantine_resolution
 
 ALTER TABLE ONLY tieout.raw_record
     ADD CONSTRAINT raw_record_pkey PRIMARY KEY (batch, "position");
+
+-- Name: remapping remapping_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.remapping
+    ADD CONSTRAINT remapping_pkey PRIMARY KEY (seq);
 
 -- Name: revised revised_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2184,6 +2269,11 @@ ALTER TABLE ONLY tieout.stream
 
 ALTER TABLE ONLY tieout.stream
     ADD CONSTRAINT stream_source_stream_key UNIQUE (source, stream);
+
+-- Name: supersession supersession_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.supersession
+    ADD CONSTRAINT supersession_pkey PRIMARY KEY (event_id, revision_no, month);
 
 -- Name: suspended suspended_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2256,6 +2346,10 @@ CREATE INDEX reference_group ON tieout.reference USING btree (document) WHERE (r
 
 CREATE INDEX reference_value ON tieout.reference USING btree (value_hash, role);
 
+-- Name: remapping_batch; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX remapping_batch ON tieout.remapping USING btree (batch, seq);
+
 -- Name: standing_control; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX standing_control ON tieout.standing USING btree (control, run);
@@ -2263,6 +2357,10 @@ CREATE INDEX standing_control ON tieout.standing USING btree (control, run);
 -- Name: standing_notice; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX standing_notice ON tieout.standing USING btree (control, run) WHERE (notice IS NOT NULL);
+
+-- Name: supersession_seq; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX supersession_seq ON tieout.supersession USING btree (seq);
 
 -- Name: sweep_stream; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
@@ -2316,13 +2414,25 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.link_de
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarantine FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
+-- Name: quarantine_refusal append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarantine_refusal FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
 -- Name: quarantine_resolution append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarantine_resolution FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
+-- Name: remapping append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.remapping FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
 -- Name: standing append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.standing FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
+-- Name: supersession append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.supersession FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
 -- Name: sweep append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
@@ -2412,6 +2522,16 @@ ALTER TABLE ONLY tieout.quarantine
 ALTER TABLE ONLY tieout.quarantine_body
     ADD CONSTRAINT quarantine_body_quarantine_fkey FOREIGN KEY (quarantine) REFERENCES tieout.quarantine(id);
 
+-- Name: quarantine_refusal quarantine_refusal_quarantine_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.quarantine_refusal
+    ADD CONSTRAINT quarantine_refusal_quarantine_fkey FOREIGN KEY (quarantine) REFERENCES tieout.quarantine(id);
+
+-- Name: quarantine_refusal quarantine_refusal_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.quarantine_refusal
+    ADD CONSTRAINT quarantine_refusal_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.commit_log(seq);
+
 -- Name: quarantine_resolution quarantine_resolution_quarantine_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.quarantine_resolution
@@ -2427,6 +2547,16 @@ ALTER TABLE ONLY tieout.quarantine_resolution
 ALTER TABLE ONLY tieout.quarantine
     ADD CONSTRAINT quarantine_stream_fkey FOREIGN KEY (stream) REFERENCES tieout.stream(id);
 
+-- Name: remapping remapping_batch_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.remapping
+    ADD CONSTRAINT remapping_batch_fkey FOREIGN KEY (batch) REFERENCES tieout.batch(id);
+
+-- Name: remapping remapping_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.remapping
+    ADD CONSTRAINT remapping_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.commit_log(seq);
+
 -- Name: standing standing_evaluated_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.standing
@@ -2436,6 +2566,11 @@ ALTER TABLE ONLY tieout.standing
 
 ALTER TABLE ONLY tieout.standing
     ADD CONSTRAINT standing_run_fkey FOREIGN KEY (run) REFERENCES tieout.control_run(seq);
+
+-- Name: supersession supersession_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.supersession
+    ADD CONSTRAINT supersession_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.commit_log(seq) DEFERRABLE INITIALLY DEFERRED;
 
 -- Name: sweep sweep_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2691,6 +2826,23 @@ GRANT ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, 
 
 REVOKE ALL ON FUNCTION tieout.make_append_only(p_table regclass) FROM PUBLIC;
 
+-- Name: TABLE quarantine; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.quarantine TO tieout_app;
+
+-- Name: TABLE quarantine_refusal; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.quarantine_refusal TO tieout_app;
+
+-- Name: TABLE quarantine_resolution; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.quarantine_resolution TO tieout_app;
+
+-- Name: FUNCTION quarantined(p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.quarantined(p_seq bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.quarantined(p_seq bigint) TO tieout_app;
+
 -- Name: FUNCTION refresh_statistics(); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.refresh_statistics() FROM PUBLIC;
@@ -2745,14 +2897,6 @@ GRANT SELECT ON TABLE read.present_document TO tieout_app;
 
 GRANT SELECT ON TABLE read.present_number TO tieout_reader;
 GRANT SELECT ON TABLE read.present_number TO tieout_app;
-
--- Name: TABLE quarantine; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.quarantine TO tieout_app;
-
--- Name: TABLE quarantine_resolution; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.quarantine_resolution TO tieout_app;
 
 -- Name: TABLE quarantined; Type: ACL; Schema: read; Owner: tieout_owner
 
@@ -2853,6 +2997,10 @@ GRANT USAGE ON SEQUENCE tieout.quarantine_id_seq TO tieout_app;
 
 GRANT SELECT,INSERT ON TABLE tieout.raw_record TO tieout_app;
 
+-- Name: TABLE remapping; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.remapping TO tieout_app;
+
 -- Name: TABLE standing; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.standing TO tieout_app;
@@ -2864,6 +3012,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tieout.step TO tieout_app;
 -- Name: SEQUENCE stream_id_seq; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT USAGE ON SEQUENCE tieout.stream_id_seq TO tieout_app;
+
+-- Name: TABLE supersession; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.supersession TO tieout_app;
 
 -- Name: TABLE sweep; Type: ACL; Schema: tieout; Owner: tieout_owner
 
