@@ -14,7 +14,7 @@ from collector.pipeline.recent import Recent
 from collector.store import rows
 
 _HASH_MODULUS = 2**64
-_HASH_TOTAL_MODULUS = 2**128
+HASH_TOTAL_MODULUS = 2**128
 
 Revisions = dict[bytes, list[tuple[bytes, date]]]
 """The revisions of events that are known, each with its month, by event id."""
@@ -155,7 +155,7 @@ class Preparation:
         ]
         p.delivered, p.accepted = len(self._delivered), len(self._accepted)
         p.amounts = dict(self._amounts)
-        p.hash_total = sum(map(int.from_bytes, ids)) % _HASH_TOTAL_MODULUS
+        p.hash_total = sum(map(int.from_bytes, ids)) % HASH_TOTAL_MODULUS
         if raw:
             p.raw = [(position, raw[position]) for position in sorted(self._accepted & raw.keys())]
         return p

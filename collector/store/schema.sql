@@ -374,6 +374,17 @@ CREATE TABLE tieout.revised (
 
 ALTER TABLE tieout.revised OWNER TO tieout_owner;
 
+-- Name: supersession; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.supersession (
+    event_id uuid NOT NULL,
+    revision_no smallint NOT NULL,
+    month date NOT NULL,
+    seq bigint NOT NULL
+);
+
+ALTER TABLE tieout.supersession OWNER TO tieout_owner;
+
 -- Name: known_events(text[], timestamp with time zone, bigint, bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
@@ -394,10 +405,13 @@ CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time 
       JOIN tieout.batch b ON (((b.id = e.batch) AND (b.seq <= known_events.p_seq))))
       JOIN tieout.membership(known_events.p_seq, known_events.p_documents) m(document, component, kind, content_id) ON ((m.document = e.document)))
       LEFT JOIN tieout.revised r ON ((r.event_id = e.event_id)))
-   WHERE ((e.type = ANY (known_events.p_types)) AND (e.occurred_at <= known_events.p_as_of) AND ((r.event_id IS NULL) OR (NOT (EXISTS ( SELECT
-            FROM (tieout.event o
+   WHERE ((e.type = ANY (known_events.p_types)) AND (e.occurred_at <= known_events.p_as_of) AND (NOT (EXISTS ( SELECT
+            FROM tieout.supersession x
+           WHERE ((x.event_id = e.event_id) AND (x.revision_no = e.revision_no) AND (x.month = e.month) AND (x.seq <= known_events.p_seq))))) AND ((r.event_id IS NULL) OR (NOT (EXISTS ( SELECT
+            FROM ((tieout.event o
               JOIN tieout.batch ob ON (((ob.id = o.batch) AND (ob.seq <= known_events.p_seq))))
-           WHERE ((o.event_id = e.event_id) AND (ROW(o.occurred_at, COALESCE(o.sequence, '-9223372036854775808'::bigint), o.revision) > ROW(e.occurred_at, COALESCE(e.sequence, '-9223372036854775808'::bigint), e.revision))))))));
+              LEFT JOIN tieout.supersession ox ON (((ox.event_id = o.event_id) AND (ox.revision_no = o.revision_no) AND (ox.month = o.month) AND (ox.seq <= known_events.p_seq))))
+           WHERE ((o.event_id = e.event_id) AND (ox.seq IS NULL) AND (ROW(o.occurred_at, COALESCE(o.sequence, '-9223372036854775808'::bigint), o.revision) > ROW(e.occurred_at, COALESCE(e.sequence, '-9223372036854775808'::bigint), e.revision))))))));
 END;
 
 ALTER FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) OWNER TO tieout_owner;
@@ -503,7 +517,7 @@ CREATE FUNCTION read.documents(p_as_known timestamp with time zone, p_documents 
      r.value
     FROM (((once
       CROSS JOIN LATERAL tieout.membership(once.seq, documents.p_documents) m(document, component, kind, content_id))
-      JOIN tieout.names_of(documents.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((r.document = m.document) AND (r.role = 0))))
+      JOIN tieout.names_of(documents.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((r.document = m.document) AND (r.role = ANY (ARRAY[0, 5])))))
       JOIN tieout.batch b ON (((b.id = r.batch) AND (b.seq <= once.seq))));
 END;
 
@@ -823,6 +837,30 @@ END;
 
 ALTER FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) OWNER TO tieout_owner;
 
+-- Name: standing_event; Type: VIEW; Schema: tieout; Owner: tieout_owner
+
+CREATE VIEW tieout.standing_event AS
+ SELECT batch,
+    document,
+    occurred_at,
+    event_id,
+    revision,
+    month,
+    revision_no,
+    "position",
+    sequence,
+    amount_minor,
+    type,
+    currency,
+    entity,
+    body
+   FROM tieout.event e
+  WHERE (NOT (EXISTS ( SELECT
+           FROM tieout.supersession x
+          WHERE ((x.event_id = e.event_id) AND (x.revision_no = e.revision_no) AND (x.month = e.month)))));
+
+ALTER VIEW tieout.standing_event OWNER TO tieout_owner;
+
 -- Name: present_event; Type: VIEW; Schema: read; Owner: tieout_owner
 
 CREATE VIEW read.present_event AS
@@ -836,7 +874,7 @@ CREATE VIEW read.present_event AS
     e.currency,
     e.entity,
     e.body
-   FROM (tieout.event e
+   FROM (tieout.standing_event e
      LEFT JOIN tieout.document d ON ((d.id = e.document)));
 
 ALTER VIEW read.present_event OWNER TO tieout_owner;
@@ -883,7 +921,7 @@ CREATE FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigi
     FROM once,
      (tieout.names_of(names.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value)
       JOIN tieout.batch b ON ((b.id = r.batch)))
-   WHERE ((r.role > 0) AND (b.seq <= once.seq));
+   WHERE (((r.role >= 1) AND (r.role <= 4)) AND (b.seq <= once.seq));
 END;
 
 ALTER FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
@@ -1273,7 +1311,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                             FROM anchor))
                    GROUP BY m.component) h ON ((h.component = a.component)))
               JOIN tieout.documents_of(steps.p_documents) d(id, component, known_from, content_id, references_hash, first_month, last_month, kind) ON ((d.id = a.document)))
-              LEFT JOIN tieout.names_of(steps.p_documents) n(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((n.document = a.document) AND (n.role = 0))))
+              LEFT JOIN tieout.names_of(steps.p_documents) n(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((n.document = a.document) AND (n.role = ANY (ARRAY[0, 5])))))
               LEFT JOIN ended x ON ((x.document = a.document)))
               LEFT JOIN case_step f ON (((f.anchor = a.document) AND (f.ordinal = ( SELECT max(definition.ordinal) AS max
                     FROM definition)) AND f.done)))
@@ -2096,17 +2134,6 @@ ALTER TABLE tieout.stream ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
--- Name: supersession; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.supersession (
-    event_id uuid NOT NULL,
-    revision_no smallint NOT NULL,
-    month date NOT NULL,
-    seq bigint NOT NULL
-);
-
-ALTER TABLE tieout.supersession OWNER TO tieout_owner;
-
 -- Name: sweep; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.sweep (
@@ -2685,6 +2712,10 @@ GRANT SELECT,INSERT ON TABLE tieout.batch TO tieout_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE tieout.revised TO tieout_app;
 
+-- Name: TABLE supersession; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.supersession TO tieout_app;
+
 -- Name: FUNCTION known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) FROM PUBLIC;
@@ -2760,6 +2791,10 @@ GRANT ALL ON FUNCTION read.step_type(p_flow text, p_as_known timestamp with time
 REVOKE ALL ON FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_reader;
 GRANT ALL ON FUNCTION read.meaning(p_flow text, p_as_known timestamp with time zone, p_stands text, p_once text[], p_odd text[]) TO tieout_app;
+
+-- Name: TABLE standing_event; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.standing_event TO tieout_app;
 
 -- Name: TABLE present_event; Type: ACL; Schema: read; Owner: tieout_owner
 
@@ -3012,10 +3047,6 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tieout.step TO tieout_app;
 -- Name: SEQUENCE stream_id_seq; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT USAGE ON SEQUENCE tieout.stream_id_seq TO tieout_app;
-
--- Name: TABLE supersession; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.supersession TO tieout_app;
 
 -- Name: TABLE sweep; Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -23,7 +23,7 @@ FROM (SELECT min(r.role) AS role, min(r.value) AS value, d.component,
       WHERE r.value_hash = $1 AND r.role <= $2 AND ($3::uuid IS NULL OR d.content_id = $3)
       GROUP BY d.component, CASE WHEN x.component IS NOT NULL THEN d.id END LIMIT $4) hit
 JOIN tieout.document d ON d.component = hit.component AND (hit.alone IS NULL OR d.id = hit.alone)
-CROSS JOIN LATERAL (SELECT * FROM tieout.event e WHERE e.document = d.id
+CROSS JOIN LATERAL (SELECT * FROM tieout.standing_event e WHERE e.document = d.id
                     AND e.month >= d.first_month AND e.month <= d.last_month) e
 JOIN tieout.batch b ON b.id = e.batch
 JOIN tieout.stream s ON s.id = b.stream
@@ -39,7 +39,7 @@ JOIN tieout.reference o ON o.value_hash = n.value_hash AND o.role = 0
 JOIN tieout.document g ON g.id = o.document
     AND (g.component <> m.component
          OR g.id <> m.id AND m.component IN (SELECT component FROM tieout.suspended))
-CROSS JOIN LATERAL (SELECT * FROM tieout.event e WHERE e.document = g.id
+CROSS JOIN LATERAL (SELECT * FROM tieout.standing_event e WHERE e.document = g.id
                     AND e.month >= g.first_month AND e.month <= g.last_month) e
 JOIN tieout.batch b ON b.id = e.batch
 JOIN tieout.stream s ON s.id = b.stream

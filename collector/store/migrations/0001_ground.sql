@@ -83,7 +83,7 @@ CREATE UNIQUE INDEX event_once ON tieout.event (event_id, revision_no, month);
 CREATE INDEX event_document ON tieout.event (document);
 
 -- A revision of an event that another mapping of the same record has replaced, by other content or by none,
--- from commit `seq` on: it is kept, and no longer counts. An event that is in here does not stand.
+-- from commit `seq` on: it is kept, and no longer stands.
 CREATE TABLE tieout.supersession (
     event_id    uuid NOT NULL,
     revision_no smallint NOT NULL,
@@ -92,6 +92,12 @@ CREATE TABLE tieout.supersession (
     PRIMARY KEY (event_id, revision_no, month)
 );
 CREATE INDEX supersession_seq ON tieout.supersession (seq);
+
+-- The events that stand now.
+CREATE VIEW tieout.standing_event AS
+SELECT e.* FROM tieout.event e
+WHERE NOT EXISTS (SELECT FROM tieout.supersession x
+                  WHERE x.event_id = e.event_id AND x.revision_no = e.revision_no AND x.month = e.month);
 
 -- Fields classed as personal, apart from the facts.
 CREATE TABLE tieout.personal (
@@ -181,7 +187,8 @@ CREATE TABLE tieout.document (
 );
 CREATE INDEX document_component ON tieout.document (component);
 
--- Names of documents. Role 0 is a document's own name, 1 identity, 2 group, 3 context.
+-- Names of documents. Role 0 is a document's own name, 1 identity, 2 group, 3 context, 4 one that a person cut; 5 is
+-- the own name of a document of which no event stands any more.
 -- `value_hash` is over the folded value alone, so that a key typed by a person finds it; `name_hash` over
 -- kind, scope and value as they are.
 CREATE TABLE tieout.reference (
@@ -223,7 +230,7 @@ CREATE TABLE tieout.suspended (
     documents integer NOT NULL
 );
 
--- Events of which more than one revision is known.
+-- Events of which more than one revision was told: their records differ, whatever mappings made of them.
 CREATE TABLE tieout.revised (
     event_id uuid PRIMARY KEY
 );

@@ -1,12 +1,12 @@
 -- First sight: most transactions are plain, and what is plain needs no state of steps. A control looks at all
 -- that is present in one pass, says which transactions it can settle, and asks for the steps of the rest only.
 
--- The events that are known now, as they are: of each revision, and whatever became of their document. Every event
+-- The events that stand now, as they are: of each revision, and whatever became of their document. Every event
 -- has one; an outer join is left out where nothing is asked of it.
 CREATE VIEW read.present_event AS
 SELECT d.component, e.document, d.kind, d.content_id AS document_id, e.type, e.occurred_at, e.amount_minor, e.currency, e.entity,
        e.body
-FROM tieout.event e LEFT JOIN tieout.document d ON d.id = e.document;
+FROM tieout.standing_event e LEFT JOIN tieout.document d ON d.id = e.document;
 
 CREATE VIEW read.present_document AS
 SELECT d.component, d.id AS document, d.content_id AS document_id, d.kind FROM tieout.document d;
