@@ -14,6 +14,7 @@ import msgspec
 from collector.model.control import Exception_, Run
 from collector.model.money import from_minor
 from collector.pipeline.completeness import Coverage
+from collector.pipeline.defects import Defect
 from collector.pipeline.ledger import Ledger, Window
 from collector.pipeline.story import Story
 from collector.settings.definitions import Control, Flow
@@ -85,6 +86,30 @@ def open_exception_document(row: Mapping[str, Any]) -> Document:
         "subject": row["number"],
         "document": row["subject"].hex,
         **{name: row[name] for name in _SHOWN},
+    }
+
+
+def defect_document(defect: Defect) -> Document:
+    """Show a group of quarantined records. `share_ppm`: of the stream's records since the first, per million."""
+    group = defect.group
+    return {
+        "group": group.id,
+        "source": group.source,
+        "stream": group.stream,
+        "reason": group.reason,
+        "field": group.field,
+        "shape": group.shape,
+        "before": defect.before,
+        "records": group.records,
+        "share_ppm": defect.share_ppm,
+        "first_at": group.first_at,
+        "last_at": group.last_at,
+        "samples": sorted({group.first_id, group.last_id}),
+        "sentence": group.sentence,
+        "said": defect.said,
+        "means": defect.means,
+        "who": defect.who,
+        "mend": defect.mend,
     }
 
 

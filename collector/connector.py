@@ -36,12 +36,15 @@ RAW_KEPT_BYTES_MAX = 65_536
 class Fault(msgspec.Struct, frozen=True):
     """Why a record could not be read, validated or mapped.
 
-    `reason` is a stable code such as `INVALID_JSON`; `sentence` says to a controller what is wrong
-    with which value and what would mend it.
+    `reason` is a stable code such as `INVALID_JSON` (collector/settings/reasons.yaml has them all);
+    `sentence` says to a controller what is wrong with which value and what would mend it. Where it is
+    one value, `field` is the expression that gave it and `shape` what the value looks like.
     """
 
     reason: str
     sentence: str
+    field: str = ""
+    shape: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

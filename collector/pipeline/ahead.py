@@ -111,6 +111,11 @@ def _json(body: object) -> bytes:
         return ascii(body).encode()
 
 
+def _kept(record: Record) -> tuple[bytes, bytes | None]:
+    body = _json(record.body)
+    return (record.raw, body) if record.raw else (body, None)
+
+
 def _quarantine(record: Record, reason: NotMapped) -> Quarantined:
     raw = record.raw or (b"" if record.body is None else _json(record.body))
     content = (
@@ -122,8 +127,7 @@ def _quarantine(record: Record, reason: NotMapped) -> Quarantined:
         record.length if record.length >= 0 else len(raw),
         content,
         record.sha256 or sha256(raw).hexdigest(),
-        reason.fault.reason,
-        reason.fault.sentence,
+        reason.fault,
         raw[:RAW_KEPT_BYTES_MAX],
         record.body,
     )
@@ -150,11 +154,7 @@ class Pass:
             preparation.add(made)
             quarantined += kept_out
             ignored += left_out
-        raw = (
-            {r.position: r.raw or _json(r.body) for r in chunk.records}
-            if self._source.keep_raw
-            else {}
-        )
+        raw = {r.position: _kept(r) for r in chunk.records} if self._source.keep_raw else {}
         return Mapped(
             chunk.cursor,
             chunk.end,

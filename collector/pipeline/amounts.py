@@ -67,7 +67,9 @@ def compile_money(
             return NOTHING
         currency = currency_of(body)
         if currency is None:
-            raise NotMapped("NO_CURRENCY", f"The amount {shown(text)} has no currency.")
+            raise NotMapped(
+                "NO_CURRENCY", f"The amount {shown(text)} has no currency.", rule.currency
+            )
         try:
             if plain and (found := plain_minor(text, currency)) is not None:
                 minor = found
@@ -76,7 +78,9 @@ def compile_money(
             else:
                 minor = to_minor(number(text), currency, rounding)
         except NotMoney as error:
-            raise NotMapped("NOT_MONEY", f"The amount cannot be taken: {error}.") from None
+            raise NotMapped(
+                "NOT_MONEY", f"The amount cannot be taken: {error}.", rule.value, text
+            ) from None
         return (-minor if negative is not None and negative(body) else minor), currency
 
     return money

@@ -23,7 +23,13 @@ from collector.model.event import Event
 from collector.model.reference import CUT, IDENTITY, OWN
 from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
-from collector.pipeline.prepare import Prepared, prepare, references_hash, without
+from collector.pipeline.prepare import (
+    HASH_TOTAL_MODULUS,
+    Prepared,
+    prepare,
+    references_hash,
+    without,
+)
 from collector.pipeline.recent import Recent
 from collector.pipeline.regroup import Arriving, regroup
 from collector.store import ingest, links, quarantine, rows
@@ -36,13 +42,25 @@ DEADLOCKS_MAX = 5
 
 
 class Contended(Exception):
-    """Another collector entered one of our documents since we looked, or took one away."""
+    """Another collector entered one of our documents since we looked, or took one or its events away."""
+
+
+class TakenBack(msgspec.Struct, frozen=True):
+    """What a batch takes from the totals of its stream: events that stand no more, and records without any."""
+
+    records: int = 0
+    events: int = 0
+    amounts: dict[str, int] = {}
+    hash_total: int = 0
+
+
+NOTHING_BACK = TakenBack()
 
 
 class Batch(msgspec.Struct):
     """All that one transaction is to commit.
 
-    `redelivered`: the source gives the same record repeatedly.
+    `redelivered`: the source gives the same record repeatedly. `back`: what other events are made instead of.
     """
 
     row: ingest.BatchRow
@@ -50,6 +68,7 @@ class Batch(msgspec.Struct):
     quarantined: Sequence[quarantine.Quarantined] = ()
     resolutions: Sequence[quarantine.Resolution] = ()
     redelivered: bool = False
+    back: TakenBack = NOTHING_BACK
 
 
 def batch_of(
@@ -61,13 +80,23 @@ def batch_of(
     return Batch(row, prepare(events), resolutions=resolutions)
 
 
-Memory = Recent[bytes, ingest.Known]
-"""What a collector remembers of documents, by content id.
+class Memory(Recent[bytes, ingest.Known]):
+    """What a collector remembers of documents, by content id, as of the last time that a mapping took events back.
 
-It is never wrong, for a document keeps its number and only gains references, months and steps; at
-worst it knows too little: of references and months the database is asked then, and a step that it
-does not know is refused as a duplicate, upon which the careful road is taken, without memory.
-"""
+    Until the next time it is never wrong, for a document keeps its number and only gains references, months and
+    steps; at worst it knows too little: of references and months the database is asked then, and a step that it
+    does not know is refused as a duplicate, upon which the careful road is taken, without memory.
+    """
+
+    superseded_by = 0
+
+    def believe(self, superseded_by: int) -> bool:
+        """Forget everything if a mapping took events back since; return whether that was not so."""
+        if superseded_by == self.superseded_by:
+            return True
+        self.clear()
+        self.superseded_by = superseded_by
+        return False
 
 
 async def commit(
@@ -120,6 +149,7 @@ class _Writer:
                     p = without(p, known)
             else:
                 before = await ingest.last_seq(conn)
+                self.memory.believe(await ingest.last_supersession(conn))
             row = msgspec.structs.replace(batch.row, id=await ingest.next_batch(conn))
             memory = Memory(REMEMBERED) if careful else self.memory
             work = Correlation(conn, p, self.limit, memory)
@@ -130,6 +160,8 @@ class _Writer:
             )
             last = before if careful else await ingest.lock(conn)
             if last != before:
+                if not careful and not self.memory.believe(await ingest.last_supersession(conn)):
+                    raise Contended
                 await work.look_up_again()
             seq = last + 1
             await ingest.append_commit(conn, seq, "batch", self.clock())
@@ -157,12 +189,16 @@ class _Writer:
         if batch.redelivered:
             kept_out = await quarantine.unknown(self.conn, row.stream, kept_out)
         new = await quarantine.insert(self.conn, row.id, row.stream, row.part_name, kept_out)
-        row.accepted = p.accepted
+        back = batch.back
+        row.accepted = p.accepted - back.records
         row.duplicate = batch.prepared.delivered - p.accepted + len(batch.quarantined) - new
         row.quarantined = new
-        row.events = len(p.tails)
-        row.amounts = p.amounts
-        row.hash_total = p.hash_total
+        row.events = len(p.tails) - back.events
+        row.amounts = {
+            currency: p.amounts.get(currency, 0) - back.amounts.get(currency, 0)
+            for currency in p.amounts | back.amounts
+        }
+        row.hash_total = (p.hash_total - back.hash_total) % HASH_TOTAL_MODULUS
 
 
 class Packed(msgspec.Struct):

@@ -127,6 +127,8 @@ def _compile_type(rule: EventRule, nulls: frozenset[str]) -> Getter:
                 "UNKNOWN_VALUE",
                 f"'{chosen.value}' is {shown(value)}, which the mapping does not know; "
                 "add it to `values`, or say `ignore`.",
+                chosen.value,
+                value,
             )
         return None if found == "ignore" else found
 
@@ -146,13 +148,14 @@ def _compile_accounting(
         for name, getter in getters:
             text = getter(body)
             if text is not None:
-                found[name] = _day(name, text, rule.format) if name.endswith("_date") else text
+                is_date = name.endswith("_date")
+                found[name] = _day(name, text, rule.format, given[name]) if is_date else text
         return found
 
     return accounting
 
 
-def _day(name: str, text: str, form: str) -> str:
+def _day(name: str, text: str, form: str, expr: str) -> str:
     try:
         if not text.isascii():
             raise ValueError(text)  # noqa: TRY301 -- strptime takes any script's digits
@@ -161,6 +164,8 @@ def _day(name: str, text: str, form: str) -> str:
         raise NotMapped(
             "IMPOSSIBLE_DATE",
             f"The {name.replace('_', ' ')} {shown(text)} is no date of the form '{form}'.",
+            expr,
+            text,
         ) from None
 
 
@@ -181,6 +186,8 @@ def _compile_sequence(
                 "NOT_A_NUMBER",
                 f"The sequence {shown(text)} is no whole number of at most "
                 f"{SEQUENCE_DIGITS_MAX} digits.",
+                expr,
+                text,
             )
         return int(text)
 
@@ -298,13 +305,17 @@ class _Rule:
         document = self.document(body)
         if document is None:
             raise NotMapped(
-                "NO_DOCUMENT", f"'{self.document_expr}' is empty: which document is it about?"
+                "NO_DOCUMENT",
+                f"'{self.document_expr}' is empty: which document is it about?",
+                self.document_expr,
             )
         if self.is_usable is not None and not self.is_usable(body, document):
             raise NotMapped(
                 "NO_DOCUMENT",
                 f"'{self.document_expr}' is {shown(document.value)}, a default or with wrong check "
                 f"digits, and names no {document.kind.replace('_', ' ')}.",
+                self.document_expr,
+                document.value,
             )
         references = []
         for role, name_of in self.references:
@@ -401,7 +412,9 @@ class CompiledMapping:
         key = self._key_of(body)
         if key is None:
             raise NotMapped(
-                "NO_KEY", f"'{self._key_expr}' is empty: the record has no key of its own."
+                "NO_KEY",
+                f"'{self._key_expr}' is empty: the record has no key of its own.",
+                self._key_expr,
             )
         known = (packed(key), revision)
         events = []

@@ -14,7 +14,7 @@ from collector.pipeline.recent import Recent
 from collector.store import rows
 
 _HASH_MODULUS = 2**64
-_HASH_TOTAL_MODULUS = 2**128
+HASH_TOTAL_MODULUS = 2**128
 
 Revisions = dict[bytes, list[tuple[bytes, date]]]
 """The revisions of events that are known, each with its month, by event id."""
@@ -52,7 +52,7 @@ class Prepared(msgspec.Struct, array_like=True):
     steps: list[tuple[int, str, bytes]] = []
     revised: set[Step] = set()
     personal: list[tuple[bytes, int, date, str]] = []
-    raw: list[tuple[int, bytes]] = []
+    raw: list[tuple[int, rows.Raw]] = []
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
@@ -142,7 +142,7 @@ class Preparation:
                 fields = msgspec.json.encode(event.personal).decode()
                 p.personal.append((event_id, revision_no, event.month, fields))
 
-    def done(self, raw: Mapping[int, bytes] | None = None) -> Prepared:
+    def done(self, raw: Mapping[int, rows.Raw] | None = None) -> Prepared:
         """Return what the events come to. `raw` holds bytes of records by position, to be kept."""
         p, ids = self._p, self._ids
         # in another order two COPY of the same keys deadlock
@@ -155,7 +155,7 @@ class Preparation:
         ]
         p.delivered, p.accepted = len(self._delivered), len(self._accepted)
         p.amounts = dict(self._amounts)
-        p.hash_total = sum(map(int.from_bytes, ids)) % _HASH_TOTAL_MODULUS
+        p.hash_total = sum(map(int.from_bytes, ids)) % HASH_TOTAL_MODULUS
         if raw:
             p.raw = [(position, raw[position]) for position in sorted(self._accepted & raw.keys())]
         return p

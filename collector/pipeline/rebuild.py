@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from collector.clock import Clock
-from collector.model.reference import CUT, IDENTITY, OWN, Name, content_id, link_name
+from collector.model.reference import CUT, FORMER, IDENTITY, OWN, Name, content_id, link_name
 from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
 from collector.pipeline.prepare import references_hash
@@ -19,7 +19,7 @@ from collector.store.ingest import Connection
 COPY_ROWS = 20_000
 
 
-class _Document(NamedTuple):
+class Document(NamedTuple):
     """A row of `document`, without its component."""
 
     number: int
@@ -29,7 +29,7 @@ class _Document(NamedTuple):
     kind: str
 
 
-class _Reference(NamedTuple):
+class Reference(NamedTuple):
     """A row of `reference`: `content` is the content id of its name."""
 
     document: int
@@ -49,13 +49,14 @@ async def rebuild(conn: Connection, limit: Limit, clock: Clock) -> int:
         linked = _names_of_links(await links.added(conn))
         holders: dict[bytes, list[int]] = defaultdict(list)
         kinds: dict[bytes, str] = {}
-        references: list[_Reference] = []
-        documents: list[_Document] = []
+        references: list[Reference] = []
+        documents: list[Document] = []
         async for facts in derived.documents(conn):
-            document, told = _told(facts)
+            document, told = told_by(facts)
             documents.append(document)
             cut = cuts.get(document.content, frozenset())
-            for r in (*_without(told, cut), *_of_links(document, linked)):
+            of_links = _of_links(document, linked) if facts.stands else ()
+            for r in (*_without(told, cut), *of_links):
                 references.append(r)
                 if r.role <= IDENTITY:
                     kinds[r.content] = r.name.kind
@@ -83,20 +84,29 @@ async def rebuild(conn: Connection, limit: Limit, clock: Clock) -> int:
     return len(documents)
 
 
-def _told(facts: derived.DocumentFacts) -> tuple[_Document, list[_Reference]]:
-    """Return a document and its references as sources told them."""
+def told_by(facts: derived.DocumentFacts) -> tuple[Document, list[Reference]]:
+    """Return a document and its references as the events that stand tell them.
+
+    Where none does it only keeps its own name, so that what was known of it earlier can still be read.
+    """
     own = Name(*facts.name)
     facts.references.pop((IDENTITY, *own), None)
     told = [
-        _Reference(facts.document, batch, role, name := Name(*named), content_id(name))
+        Reference(
+            facts.document,
+            batch,
+            role if facts.stands else FORMER,
+            name := Name(*named),
+            content_id(name),
+        )
         for (role, *named), batch in facts.references.items()
     ]
-    hashed = references_hash((r.role, r.content) for r in told if r.role != OWN)
+    hashed = references_hash((r.role, r.content) for r in told if r.role not in (OWN, FORMER))
     span = rows.days(facts.first_month), rows.days(facts.last_month)
-    return _Document(facts.document, content_id(own), hashed, span, own.kind), told
+    return Document(facts.document, content_id(own), hashed, span, own.kind), told
 
 
-def _without(told: Iterable[_Reference], cut: frozenset[bytes]) -> Iterable[_Reference]:
+def _without(told: Iterable[Reference], cut: frozenset[bytes]) -> Iterable[Reference]:
     return (r._replace(role=CUT) if r.role == IDENTITY and r.content in cut else r for r in told)
 
 
@@ -108,14 +118,14 @@ def _names_of_links(pairs: Iterable[tuple[bytes, bytes]]) -> Mapping[bytes, list
     return names
 
 
-def _of_links(document: _Document, linked: Mapping[bytes, list[Name]]) -> Iterable[_Reference]:
+def _of_links(document: Document, linked: Mapping[bytes, list[Name]]) -> Iterable[Reference]:
     return (
-        _Reference(document.number, links.DECIDED, IDENTITY, name, content_id(name))
+        Reference(document.number, links.DECIDED, IDENTITY, name, content_id(name))
         for name in linked.get(document.content, ())
     )
 
 
-async def _copy_references(conn: Connection, references: Iterable[_Reference]) -> None:
+async def _copy_references(conn: Connection, references: Iterable[Reference]) -> None:
     packed: list[bytes] = []
     for r in references:
         packed += rows.reference_head(r.document, r.batch), rows.reference_tail(*r[2:])
@@ -124,7 +134,7 @@ async def _copy_references(conn: Connection, references: Iterable[_Reference]) -
 
 async def _copy_documents(
     conn: Connection,
-    documents: Iterable[_Document],
+    documents: Iterable[Document],
     placed: Mapping[int, tuple[int, int]],
     seq: int,
 ) -> None:

@@ -28,3 +28,7 @@ class Recent(Generic[K, V]):
         self._young[key] = value
         if len(self._young) >= self._least:
             self._young, self._old = {}, self._young
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._young, self._old = {}, {}

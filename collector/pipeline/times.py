@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
 from collector.connector import Body
@@ -62,7 +62,7 @@ def _parser(form: str) -> Callable[[str], datetime]:
 
 def _localise(rule: TimeRule) -> Callable[[datetime, str], datetime]:
     if rule.timezone == IN_VALUE:
-        return _demand_offset
+        return partial(_demand_offset, rule.value)
     zone = ZoneInfo(rule.timezone)
 
     def local(parsed: datetime, text: str) -> datetime:
@@ -71,6 +71,8 @@ def _localise(rule: TimeRule) -> Callable[[datetime, str], datetime]:
                 "UNEXPECTED_OFFSET",
                 f"The time {shown(text)} carries an offset, but the mapping says {rule.timezone}; "
                 f"set `timezone: {IN_VALUE}`.",
+                rule.value,
+                text,
             )
         first, second = parsed.replace(tzinfo=zone), parsed.replace(tzinfo=zone, fold=1)
         if first.utcoffset() == second.utcoffset():
@@ -79,23 +81,29 @@ def _localise(rule: TimeRule) -> Callable[[datetime, str], datetime]:
             raise NotMapped(
                 "IMPOSSIBLE_TIME",
                 f"{shown(text)} does not exist in {rule.timezone}: the clocks went forward.",
+                rule.value,
+                text,
             )
         if rule.ambiguous == "quarantine":
             raise NotMapped(
                 "AMBIGUOUS_TIME",
                 f"{shown(text)} happened twice in {rule.timezone}: the clocks went back. "
                 "Say `ambiguous: earlier` or `later` in the mapping.",
+                rule.value,
+                text,
             )
         return (first if rule.ambiguous == "earlier" else second).astimezone(UTC)
 
     return local
 
 
-def _demand_offset(parsed: datetime, text: str) -> datetime:
+def _demand_offset(expr: str, parsed: datetime, text: str) -> datetime:
     if parsed.tzinfo is None:
         raise NotMapped(
             "NO_TIMEZONE",
             f"The time {shown(text)} has no offset; say in the mapping which timezone it is in.",
+            expr,
+            text,
         )
     return parsed.astimezone(UTC)
 
@@ -112,21 +120,26 @@ def compile_time(
     def time_of(body: Body, latest: datetime) -> tuple[datetime, date]:
         text = value_of(body)
         if text is None:
-            raise NotMapped("NO_TIME", f"The field '{rule.value}' is empty: when did it happen?")
+            raise NotMapped(
+                "NO_TIME", f"The field '{rule.value}' is empty: when did it happen?", rule.value
+            )
         try:
             if not text.isascii():
                 raise ValueError(text)  # noqa: TRY301 -- strptime takes any script's digits
             parsed = parse(text)
             year = parsed.year
             if year <= earliest_year and parsed.date() < earliest:
-                raise _too_early(text, earliest)
+                raise _too_early(rule.value, text, earliest)
             occurred_at = localise(parsed, text)
         except (ValueError, OverflowError):
             raise NotMapped(
-                "IMPOSSIBLE_TIME", f"{shown(text)} is no date and time of the form '{rule.format}'."
+                "IMPOSSIBLE_TIME",
+                f"{shown(text)} is no date and time of the form '{rule.format}'.",
+                rule.value,
+                text,
             ) from None
         if occurred_at > latest:
-            raise _in_the_future(text)
+            raise _in_the_future(rule.value, text)
         return occurred_at, first_of(year, parsed.month)
 
     return time_of
@@ -150,24 +163,33 @@ def compile_month(
             month = first_of(int(match[1]), int(match[2]))
         except ValueError:
             raise NotMapped(
-                "NO_MONTH", f"'{expr}' is {shown(text)}: it should begin with year and month."
+                "NO_MONTH",
+                f"'{expr}' is {shown(text)}: it should begin with year and month.",
+                expr,
+                text,
             ) from None
         if month < first:
-            raise _too_early(text, earliest)
+            raise _too_early(expr, text, earliest)
         if month > latest.date():
-            raise _in_the_future(text)
+            raise _in_the_future(expr, text)
         return month
 
     return month_of
 
 
-def _too_early(text: str, earliest: date) -> NotMapped:
+def _too_early(expr: str, text: str, earliest: date) -> NotMapped:
     return NotMapped(
-        "TOO_EARLY", f"{shown(text)} lies before {earliest}, the earliest date that is believed."
+        "TOO_EARLY",
+        f"{shown(text)} lies before {earliest}, the earliest date that is believed.",
+        expr,
+        text,
     )
 
 
-def _in_the_future(text: str) -> NotMapped:
+def _in_the_future(expr: str, text: str) -> NotMapped:
     return NotMapped(
-        "IN_THE_FUTURE", f"{shown(text)} lies more than {FUTURE_DAYS_MAX} days in the future."
+        "IN_THE_FUTURE",
+        f"{shown(text)} lies more than {FUTURE_DAYS_MAX} days in the future.",
+        expr,
+        text,
     )

@@ -13,6 +13,7 @@ from collector.model.check_digits import (
 )
 from collector.model.number import DIGITS_MAX, Number, number
 from collector.model.reference import Name
+from collector.model.words import shape
 from collector.settings.kinds import Check, Kinds, Normalise, ReferenceKind
 from collector.settings.mapping import Condition, DocumentRule, NumberRange, ReferenceRule
 
@@ -29,15 +30,21 @@ Getter = Callable[[Body], str | None]
 
 
 class NotMapped(Exception):
-    """Carries the Fault of a record that cannot be mapped; its sentence can always be stored."""
+    """Carries the Fault of a record that cannot be mapped; its sentence can always be stored.
 
-    def __init__(self, reason: str, sentence: str) -> None:
-        clean = sentence.replace("\0", "\N{REPLACEMENT CHARACTER}")
-        clean = clean.encode("utf-8", "replace").decode()
+    `field` is the expression that gave the `value` at fault, if it is one.
+    """
+
+    def __init__(self, reason: str, sentence: str, field: str = "", value: str = "") -> None:
+        clean = _storable(sentence)
         if len(clean) > SHOWN_CHARS_MAX:
             clean = f"{clean[: SHOWN_CHARS_MAX - 1]}…"
         super().__init__(clean)
-        self.fault = Fault(reason, clean)
+        self.fault = Fault(reason, clean, field, _storable(shape(value)))
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def shown(value: str) -> str:
@@ -69,7 +76,7 @@ def _as_text(value: object, expr: str) -> str:
             return str(Decimal(value))  # an int's own text has a limit of digits
         case _:
             what = f"The field '{expr}' holds {_kind(value)}; name the one that is meant."
-            raise NotMapped("NOT_A_VALUE", what)
+            raise NotMapped("NOT_A_VALUE", what, expr)
 
 
 def _kind(value: object) -> str:
@@ -89,7 +96,7 @@ def _walk(body: Body, path: Sequence[tuple[str, int | None]], expr: str) -> obje
                 continue
             if len(value) > 1:
                 raise NotMapped(
-                    "NOT_A_VALUE", f"'{expr}' meets a list of {len(value)}; name an index."
+                    "NOT_A_VALUE", f"'{expr}' meets a list of {len(value)}; name an index.", expr
                 )
             value = value[0] if value else None
         if not isinstance(value, dict):
@@ -291,6 +298,7 @@ def _too_long(expr: str, value: str) -> NotMapped:
         "TOO_LONG",
         f"'{expr}' is {shown(value)}, {len(value)} characters: a name has at most "
         f"{NAME_CHARS_MAX}. Map it as an attribute, or name another field.",
+        expr,
     )
 
 
@@ -317,6 +325,8 @@ def compile_number(
                 "NO_NUMBER",
                 f"'{rule.number}' is {shown(text)}, which is no number of a range: it ends in no more than "
                 f"{DIGITS_MAX} digits, and `within`, where it is given, is not empty.",
+                rule.number,
+                text,
             )
         return Number(f"{within} {found.range}", found.number) if within else found
 

@@ -1,7 +1,7 @@
 """The store's content in canonical form: what two stores that know the same have in common.
 
 Left out is whatever depends on when, in which order or by whom something was read: batches, parts,
-positions, surrogates, recorded times; so also control runs and the certificates that they stand on. Facts and derived state come as rows of one kind after the
+positions, surrogates, recorded times, and what an earlier mapping made of a record; so also control runs and the certificates that they stand on. Facts and derived state come as rows of one kind after the
 other, each kind sorted bytewise.
 """
 
@@ -19,14 +19,17 @@ _EVENTS = """
 SELECT e.event_id, e.revision, e.month, e.type, e.occurred_at, e.sequence, e.amount_minor, e.currency,
        e.entity, e.body
 FROM tieout.event e JOIN tieout.batch b ON b.id = e.batch
-WHERE b.seq <= (SELECT read.seq_at($1)) AND e.occurred_at <= $2
+LEFT JOIN tieout.supersession x ON (x.event_id, x.revision_no, x.month) = (e.event_id, e.revision_no, e.month)
+WHERE b.seq <= (SELECT read.seq_at($1)) AND coalesce(x.seq > (SELECT read.seq_at($1)), true) AND e.occurred_at <= $2
 ORDER BY e.event_id, e.revision
 """
 
 _TRANSACTIONS = """
 WITH seen AS MATERIALIZED (
     SELECT DISTINCT e.document FROM tieout.event e JOIN tieout.batch b ON b.id = e.batch
-    WHERE b.seq <= (SELECT read.seq_at($1)) AND e.occurred_at <= $2),
+    LEFT JOIN tieout.supersession x ON (x.event_id, x.revision_no, x.month) = (e.event_id, e.revision_no, e.month)
+    WHERE b.seq <= (SELECT read.seq_at($1)) AND coalesce(x.seq > (SELECT read.seq_at($1)), true)
+      AND e.occurred_at <= $2),
 member AS (
     SELECT m.component, m.content_id, m.kind FROM tieout.membership((SELECT read.seq_at($1))) m
     JOIN seen ON seen.document = m.document)
@@ -43,14 +46,19 @@ ORDER BY d.content_id, s.type COLLATE "C"
 _REFERENCES = """
 SELECT d.content_id, r.role, r.kind, r.scope, r.value
 FROM tieout.reference r JOIN tieout.document d ON d.id = r.document
+WHERE r.role < 5
 ORDER BY d.content_id, r.role, r.kind COLLATE "C", r.scope COLLATE "C", r.value COLLATE "C"
 """
 
 _DOCUMENTS = """
-SELECT content_id, kind, first_month, last_month FROM tieout.document ORDER BY content_id
+SELECT d.content_id, d.kind, d.first_month, d.last_month FROM tieout.document d
+WHERE EXISTS (SELECT FROM tieout.reference r WHERE r.document = d.id AND r.role = 0) ORDER BY d.content_id
 """
 
-_REVISED = "SELECT event_id FROM tieout.revised ORDER BY event_id"
+_REVISED = """
+SELECT r.event_id FROM tieout.revised r
+WHERE (SELECT count(*) FROM tieout.standing_event e WHERE e.event_id = r.event_id) > 1 ORDER BY r.event_id
+"""
 
 _QUARANTINED = """
 SELECT q.content, q.reason FROM tieout.quarantine q JOIN tieout.batch b ON b.id = q.batch

@@ -62,18 +62,21 @@ _RECOMPUTE_STEPS = """
 WITH touched AS (
     SELECT DISTINCT t.document, t.type FROM unnest($1::bigint[], $2::text[]) t(document, type)),
 facts AS (
-    SELECT t.document, t.type, e.event_id, e.revision_no, e.occurred_at, e.sequence,
-           e.amount_minor, e.currency,
-           row_number() OVER (PARTITION BY e.event_id ORDER BY e.occurred_at DESC,
-                              e.sequence DESC NULLS LAST, e.revision DESC) AS choice
-    FROM touched t JOIN tieout.document d ON d.id = t.document
+    SELECT t.document, t.type, e.*, x.seq IS NULL AS stands FROM touched t
+    JOIN tieout.document d ON d.id = t.document
     CROSS JOIN LATERAL (
-        SELECT * FROM tieout.event e
+        SELECT event_id, revision_no, month, occurred_at, sequence, revision, amount_minor, currency
+        FROM tieout.event e
         WHERE e.document = d.id AND e.type = t.type
-          AND e.month >= d.first_month AND e.month <= d.last_month) e),
+          AND e.month >= d.first_month AND e.month <= d.last_month) e
+    LEFT JOIN tieout.supersession x USING (event_id, revision_no, month)),
 again AS (
-    INSERT INTO tieout.revised SELECT DISTINCT event_id FROM facts WHERE choice > 1
+    INSERT INTO tieout.revised SELECT event_id FROM facts GROUP BY event_id HAVING count(DISTINCT revision) > 1
     ON CONFLICT DO NOTHING),
+chosen AS (
+    SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY occurred_at DESC,
+                                 sequence DESC NULLS LAST, revision DESC) AS choice
+    FROM facts WHERE stands),
 folded AS (
     SELECT document, type, min(occurred_at) AS first_at, max(occurred_at) AS last_at,
            count(*)::int AS n,
@@ -81,7 +84,7 @@ folded AS (
                       event_id DESC))[1] AS amount_minor,
            (array_agg(currency ORDER BY occurred_at DESC, sequence DESC NULLS LAST,
                       event_id DESC))[1] AS currency
-    FROM facts WHERE choice = 1 GROUP BY document, type)
+    FROM chosen WHERE choice = 1 GROUP BY document, type)
 UPDATE tieout.step s SET first_at = f.first_at, last_at = f.last_at, n = f.n,
     amount_minor = f.amount_minor, currency = f.currency
 FROM folded f WHERE s.document = f.document AND s.type = f.type
@@ -123,6 +126,11 @@ async def lock(conn: Connection) -> int:
 async def last_seq(conn: Connection) -> int:
     """Return the number of the last commit that is visible now; 0 where there is none."""
     return int(await conn.fetchval("SELECT coalesce(max(seq), 0) FROM tieout.commit_log"))
+
+
+async def last_supersession(conn: Connection) -> int:
+    """Return the last commit by which a mapping took events back; 0 where none did."""
+    return int(await conn.fetchval("SELECT coalesce(max(seq), 0) FROM tieout.supersession"))
 
 
 async def append_commit(conn: Connection, seq: int, what: str, clock: datetime) -> datetime:
@@ -223,7 +231,7 @@ async def kind_of(conn: Connection, name: bytes) -> str | None:
     """Return the kind of a name, given by content id; None where no document holds it."""
     kind: str | None = await conn.fetchval(
         "SELECT kind FROM tieout.reference WHERE value_hash = $1 AND name_hash = $2 LIMIT 1",
-        *_hashes(name),
+        *hashes_of(name),
     )
     return kind
 
@@ -232,7 +240,7 @@ async def change_role(
     conn: Connection, document: int, name: bytes, before: int, after: int
 ) -> None:
     """Give a reference of a document, the name by its content id, another role."""
-    by_value, by_name = _hashes(name)
+    by_value, by_name = hashes_of(name)
     await conn.execute(
         "UPDATE tieout.reference SET role = $5"
         " WHERE document = $1 AND value_hash = $2 AND name_hash = $3 AND role = $4",
@@ -248,7 +256,7 @@ async def unlink(conn: Connection, name: bytes) -> None:
     """Take the name of a link, by its content id, from the documents that hold it."""
     await conn.execute(
         "DELETE FROM tieout.reference WHERE value_hash = $1 AND name_hash = $2 AND kind = $3",
-        *_hashes(name),
+        *hashes_of(name),
         LINK,
     )
 
@@ -256,23 +264,29 @@ async def unlink(conn: Connection, name: bytes) -> None:
 async def known_events(
     conn: Connection, events: Sequence[tuple[bytes, date]]
 ) -> dict[bytes, list[tuple[bytes, date]]]:
-    """Return the stored revisions of events, (event id, month), each with its month."""
+    """Return the stored revisions of events, (event id, month), each with its month.
+
+    One that no longer stands has no content: it is numbered with the others, and equals none.
+    """
     ids, months = zip(*dict.fromkeys(events), strict=True) if events else ((), ())
     found = await conn.fetch(
-        "SELECT e.event_id, e.revision, e.month FROM unnest($1::uuid[], $2::date[]) q(event_id, month)"
+        "SELECT e.event_id, CASE WHEN x.seq IS NULL THEN e.revision END, e.month"
+        " FROM unnest($1::uuid[], $2::date[]) q(event_id, month)"
         " JOIN tieout.event e ON e.event_id = q.event_id AND e.month = q.month"
-        " ORDER BY e.revision_no",
+        " LEFT JOIN tieout.supersession x ON x.event_id = e.event_id AND x.month = e.month"
+        " AND x.revision_no = e.revision_no ORDER BY e.revision_no",
         [_uuid(i) for i in ids],
         months,
     )
     out: dict[bytes, list[tuple[bytes, date]]] = {}
     for event_id, revision, month in found:
-        out.setdefault(event_id.bytes, []).append((revision.bytes, month))
+        content = b"" if revision is None else revision.bytes
+        out.setdefault(event_id.bytes, []).append((content, month))
     return out
 
 
 _hash_pair = struct.Struct(">qq")  # see collector.model.reference.content_id
-content_of, _hashes = _hash_pair.pack, _hash_pair.unpack
+content_of, hashes_of = _hash_pair.pack, _hash_pair.unpack
 
 
 def _uuid(raw: bytes) -> UUID:
@@ -302,12 +316,12 @@ async def copy_personal(conn: Connection, records: Sequence[tuple[bytes, int, da
     )
 
 
-async def copy_raw(conn: Connection, batch: int, records: Sequence[tuple[int, bytes]]) -> None:
-    """COPY accepted records' bytes: (position, raw)."""
+async def copy_raw(conn: Connection, batch: int, records: Sequence[tuple[int, rows.Raw]]) -> None:
+    """COPY accepted records' bytes: (position, raw and body)."""
     await conn.copy_records_to_table(
         "raw_record",
-        records=[(batch, position, raw) for position, raw in records],
-        columns=["batch", "position", "raw"],
+        records=[(batch, position, *raw) for position, raw in records],
+        columns=["batch", "position", "raw", "body"],
         schema_name="tieout",
     )
 
@@ -379,7 +393,8 @@ async def place(conn: Connection, component_of: Mapping[int, int], seq: int) -> 
             "            JOIN wanted w ON w.id = d.id WHERE d.component <> w.target),"
             " moved AS (UPDATE tieout.document d SET component = w.target, known_from = $3"
             "           FROM wanted w WHERE d.id = w.id AND d.component <> w.target)"
-            " INSERT INTO tieout.membership_history SELECT id, component, known_from, $3 FROM before",
+            " INSERT INTO tieout.membership_history SELECT id, component, known_from, $3 FROM before"
+            " WHERE known_from < $3",  # what lasted for no commit was never known
             list(component_of.keys()),
             list(component_of.values()),
             seq,
@@ -392,6 +407,14 @@ async def documents_of(conn: Connection, components: Iterable[int]) -> dict[int,
         "SELECT id, component FROM tieout.document WHERE component = ANY($1)", list(components)
     )
     return dict(map(tuple, found))
+
+
+async def components_of(conn: Connection, documents: Sequence[int]) -> set[int]:
+    """Return the components of documents."""
+    found = await conn.fetch(
+        "SELECT DISTINCT component FROM tieout.document WHERE id = ANY($1)", documents
+    )
+    return {row[0] for row in found}
 
 
 async def identities(conn: Connection, documents: Iterable[int]) -> list[tuple[int, bytes, str]]:

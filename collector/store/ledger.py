@@ -20,11 +20,15 @@ fact AS (
     FROM k JOIN tieout.batch b ON b.seq <= k.seq JOIN tieout.event e ON e.batch = b.id
     JOIN tieout.stream s ON s.id = b.stream AND s.source || '/' || s.stream = ANY ($2)
     LEFT JOIN tieout.revised r ON r.event_id = e.event_id
-    WHERE r.event_id IS NULL OR NOT EXISTS (
+    LEFT JOIN tieout.supersession x
+        ON (x.event_id, x.revision_no, x.month) = (e.event_id, e.revision_no, e.month) AND x.seq <= k.seq
+    WHERE x.seq IS NULL AND (r.event_id IS NULL OR NOT EXISTS (
         SELECT FROM tieout.event o JOIN tieout.batch ob ON ob.id = o.batch AND ob.seq <= k.seq
-        WHERE o.event_id = e.event_id
+        LEFT JOIN tieout.supersession ox
+            ON (ox.event_id, ox.revision_no, ox.month) = (o.event_id, o.revision_no, o.month) AND ox.seq <= k.seq
+        WHERE o.event_id = e.event_id AND ox.seq IS NULL
           AND (o.occurred_at, coalesce(o.sequence, -9223372036854775808), o.revision)
-            > (e.occurred_at, coalesce(e.sequence, -9223372036854775808), e.revision)))
+            > (e.occurred_at, coalesce(e.sequence, -9223372036854775808), e.revision))))
 SELECT s.source || '/' || s.stream AS stream, f.part_name AS part,
        (f.occurred_at AT TIME ZONE 'UTC')::date AS day, f.entity, f.currency, count(*) AS events,
        coalesce(sum(f.amount_minor), 0)::bigint AS amount_minor, count(f.amount_minor) AS amounts,

@@ -11,7 +11,7 @@ from collector.store.ingest import Connection
 HOLES_MAX = 10_000
 """Holes that are looked at; a stream with more does not have the range that it declares."""
 
-# Every revision counts: a number that was seen once is not missing. `first` is what a range begins with, if
+# Every revision that stands counts: a number that was seen once is not missing. `first` is what a range begins with, if
 # that is declared.
 _HOLES = """
 WITH wanted AS (SELECT * FROM unnest($2::text[], $3::bigint[]) w(stream, first)),
@@ -21,6 +21,8 @@ seen AS (
     FROM wanted w JOIN tieout.stream s ON s.source || '/' || s.stream = w.stream
     JOIN tieout.batch b ON b.stream = s.id AND b.seq <= (SELECT read.seq_at($1))
     JOIN tieout.event e ON e.batch = b.id AND e.body ? 'number'
+    WHERE NOT EXISTS (SELECT FROM tieout.supersession x WHERE (x.event_id, x.revision_no, x.month)
+                      = (e.event_id, e.revision_no, e.month) AND x.seq <= (SELECT read.seq_at($1)))
     GROUP BY w.stream, w.first, range, n),
 beside AS (
     SELECT stream, range, n, at, coalesce(lag(n) OVER range_of, first - 1) AS before,

@@ -20,7 +20,7 @@ WITH unread AS (
     SELECT stream, sum(most) AS unread FROM (
         SELECT stream, part_name, max(coalesce(unread, 1)) AS most
         FROM tieout.batch WHERE ending IS NOT NULL GROUP BY stream, part_name) p GROUP BY stream)
-SELECT s.source, s.stream, sum(b.accepted)::bigint AS accepted, sum(b.duplicate)::bigint AS duplicate,
+SELECT s.source, s.stream, sum(greatest(b.accepted, 0))::bigint AS accepted, sum(b.duplicate)::bigint AS duplicate,
        sum(b.quarantined)::bigint AS quarantined, coalesce(max(u.unread), 0)::bigint AS unread
 FROM tieout.stream s JOIN tieout.batch b ON b.stream = s.id LEFT JOIN unread u ON u.stream = s.id
 GROUP BY s.source, s.stream

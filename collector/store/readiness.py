@@ -32,7 +32,7 @@ FROM (SELECT a.n, e.body -> 'attributes' ->> a.interface AS interface,
                   WHEN e.body @> ANY (a.invalid) THEN 'invalid'
                   WHEN e.body @> ANY (a.cut) THEN 'cut'
                   ELSE 'missing' END AS verdict
-      FROM tieout.event e
+      FROM tieout.standing_event e
       JOIN tieout.batch b ON b.id = e.batch
       JOIN asked a ON a.stream = b.stream AND a.type = e.type AND a.document = e.body -> 'document' ->> 0) x
 GROUP BY n, interface, verdict
@@ -89,7 +89,7 @@ alone AS MATERIALIZED (
 told AS MATERIALIZED (
     SELECT d.*, e.batch, e.type, e.body -> 'attributes' AS attributes
     FROM alone d
-    CROSS JOIN LATERAL (SELECT * FROM tieout.event e WHERE e.document = d.id
+    CROSS JOIN LATERAL (SELECT * FROM tieout.standing_event e WHERE e.document = d.id
                         AND e.month >= d.first_month AND e.month <= d.last_month OFFSET 0) e)
 SELECT source, stream, interface, keyed, currency, count(*) AS documents, sum(amount_minor)::bigint AS amount_minor
 FROM (SELECT DISTINCT t.id, t.keyed, t.amount_minor, CASE WHEN t.amount_minor IS NOT NULL THEN t.currency END AS currency,

@@ -40,6 +40,9 @@ _count = struct.Struct(">ii").pack
 _length = struct.Struct(">i").pack
 _jsonb = struct.Struct(">iB").pack
 
+Raw = tuple[bytes, bytes | None]
+"""A record's bytes as the source gave them, and its body as JSON; None where the bytes are that."""
+
 Span = tuple[int, int]
 """The first and the last month with events, as days since 2000-01-01 (see `days`)."""
 

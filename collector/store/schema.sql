@@ -407,6 +407,17 @@ CREATE TABLE tieout.revised (
 
 ALTER TABLE tieout.revised OWNER TO tieout_owner;
 
+-- Name: supersession; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.supersession (
+    event_id uuid NOT NULL,
+    revision_no smallint NOT NULL,
+    month date NOT NULL,
+    seq bigint NOT NULL
+);
+
+ALTER TABLE tieout.supersession OWNER TO tieout_owner;
+
 -- Name: known_events(text[], timestamp with time zone, bigint, bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
@@ -427,10 +438,13 @@ CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time 
       JOIN tieout.batch b ON (((b.id = e.batch) AND (b.seq <= known_events.p_seq))))
       JOIN tieout.membership(known_events.p_seq, known_events.p_documents) m(document, component, kind, content_id) ON ((m.document = e.document)))
       LEFT JOIN tieout.revised r ON ((r.event_id = e.event_id)))
-   WHERE ((e.type = ANY (known_events.p_types)) AND (e.occurred_at <= known_events.p_as_of) AND ((r.event_id IS NULL) OR (NOT (EXISTS ( SELECT
-            FROM (tieout.event o
+   WHERE ((e.type = ANY (known_events.p_types)) AND (e.occurred_at <= known_events.p_as_of) AND (NOT (EXISTS ( SELECT
+            FROM tieout.supersession x
+           WHERE ((x.event_id = e.event_id) AND (x.revision_no = e.revision_no) AND (x.month = e.month) AND (x.seq <= known_events.p_seq))))) AND ((r.event_id IS NULL) OR (NOT (EXISTS ( SELECT
+            FROM ((tieout.event o
               JOIN tieout.batch ob ON (((ob.id = o.batch) AND (ob.seq <= known_events.p_seq))))
-           WHERE ((o.event_id = e.event_id) AND (ROW(o.occurred_at, COALESCE(o.sequence, '-9223372036854775808'::bigint), o.revision) > ROW(e.occurred_at, COALESCE(e.sequence, '-9223372036854775808'::bigint), e.revision))))))));
+              LEFT JOIN tieout.supersession ox ON (((ox.event_id = o.event_id) AND (ox.revision_no = o.revision_no) AND (ox.month = o.month) AND (ox.seq <= known_events.p_seq))))
+           WHERE ((o.event_id = e.event_id) AND (ox.seq IS NULL) AND (ROW(o.occurred_at, COALESCE(o.sequence, '-9223372036854775808'::bigint), o.revision) > ROW(e.occurred_at, COALESCE(e.sequence, '-9223372036854775808'::bigint), e.revision))))))));
 END;
 
 ALTER FUNCTION tieout.known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) OWNER TO tieout_owner;
@@ -536,7 +550,7 @@ CREATE FUNCTION read.documents(p_as_known timestamp with time zone, p_documents 
      r.value
     FROM (((once
       CROSS JOIN LATERAL tieout.membership(once.seq, documents.p_documents) m(document, component, kind, content_id))
-      JOIN tieout.names_of(documents.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((r.document = m.document) AND (r.role = 0))))
+      JOIN tieout.names_of(documents.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((r.document = m.document) AND (r.role = ANY (ARRAY[0, 5])))))
       JOIN tieout.batch b ON (((b.id = r.batch) AND (b.seq <= once.seq))));
 END;
 
@@ -772,7 +786,7 @@ ALTER FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p
 CREATE FUNCTION read.is_present(p_as_known timestamp with time zone) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
-    RETURN (NOT (EXISTS (SELECT FROM tieout.batch WHERE (batch.seq > read.seq_at(is_present.p_as_known)))));
+    RETURN (NOT (EXISTS (SELECT FROM tieout.commit_log WHERE ((commit_log.seq > read.seq_at(is_present.p_as_known)) AND (commit_log.what <> 'control run'::text)))));
 
 ALTER FUNCTION read.is_present(p_as_known timestamp with time zone) OWNER TO tieout_owner;
 
@@ -948,7 +962,7 @@ CREATE FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigi
             FROM once,
              (tieout.names_of(names.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value)
               JOIN tieout.batch b ON ((b.id = r.batch)))
-           WHERE ((r.role > 0) AND (b.seq <= once.seq))
+           WHERE (((r.role >= 1) AND (r.role <= 4)) AND (b.seq <= once.seq))
          )
   SELECT n.document,
      n.name_id,
@@ -992,6 +1006,14 @@ CREATE VIEW read.entangled AS
      CROSS JOIN LATERAL ( SELECT e_1.document
            FROM tieout.event e_1
           WHERE (e_1.event_id = r.event_id)
+         OFFSET 0) e)
+     JOIN tieout.document d ON ((d.id = e.document)))
+UNION ALL
+ SELECT d.component
+   FROM ((tieout.supersession x
+     CROSS JOIN LATERAL ( SELECT e_1.document
+           FROM tieout.event e_1
+          WHERE ((e_1.event_id = x.event_id) AND (e_1.month = x.month))
          OFFSET 0) e)
      JOIN tieout.document d ON ((d.id = e.document)))
 UNION ALL
@@ -1355,7 +1377,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                             FROM anchor))
                    GROUP BY m.component) h ON ((h.component = a.component)))
               JOIN tieout.documents_of(steps.p_documents) d(id, component, known_from, content_id, references_hash, first_month, last_month, kind) ON ((d.id = a.document)))
-              LEFT JOIN tieout.names_of(steps.p_documents) n(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((n.document = a.document) AND (n.role = 0))))
+              LEFT JOIN tieout.names_of(steps.p_documents) n(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((n.document = a.document) AND (n.role = ANY (ARRAY[0, 5])))))
               LEFT JOIN ended x ON ((x.document = a.document)))
               LEFT JOIN case_step f ON (((f.anchor = a.document) AND (f.ordinal = ( SELECT max(definition.ordinal) AS max
                     FROM definition)) AND f.done)))
@@ -1598,6 +1620,87 @@ END $$;
 
 ALTER FUNCTION tieout.make_append_only(p_table regclass) OWNER TO tieout_owner;
 
+-- Name: quarantine; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.quarantine (
+    id bigint NOT NULL,
+    batch bigint NOT NULL,
+    stream smallint NOT NULL,
+    part_name text NOT NULL,
+    "position" bigint NOT NULL,
+    start bigint NOT NULL,
+    length bigint NOT NULL,
+    content uuid NOT NULL,
+    sha256 text NOT NULL,
+    reason text NOT NULL,
+    sentence text NOT NULL,
+    field text NOT NULL,
+    shape text NOT NULL
+);
+
+ALTER TABLE tieout.quarantine OWNER TO tieout_owner;
+
+-- Name: quarantine_refusal; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.quarantine_refusal (
+    quarantine bigint NOT NULL,
+    seq bigint NOT NULL,
+    mapping text NOT NULL,
+    reason text NOT NULL,
+    sentence text NOT NULL,
+    field text NOT NULL,
+    shape text NOT NULL
+);
+
+ALTER TABLE tieout.quarantine_refusal OWNER TO tieout_owner;
+
+-- Name: quarantine_resolution; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.quarantine_resolution (
+    quarantine bigint NOT NULL,
+    seq bigint NOT NULL,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    CONSTRAINT quarantine_resolution_kind_check CHECK ((kind = ANY (ARRAY['replayed'::text, 'accepted'::text])))
+);
+
+ALTER TABLE tieout.quarantine_resolution OWNER TO tieout_owner;
+
+-- Name: quarantined(bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.quarantined(p_seq bigint) RETURNS TABLE(id bigint, stream smallint, part text, "position" bigint, seq bigint, mapping text, reason text, sentence text, field text, shape text, resolution text)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT q.id,
+     q.stream,
+     q.part_name,
+     q."position",
+     b.seq,
+     COALESCE(f.mapping, b.mapping) AS "coalesce",
+     COALESCE(f.reason, q.reason) AS "coalesce",
+     COALESCE(f.sentence, q.sentence) AS "coalesce",
+     COALESCE(f.field, q.field) AS "coalesce",
+     COALESCE(f.shape, q.shape) AS "coalesce",
+     r.kind
+    FROM (((tieout.quarantine q
+      JOIN tieout.batch b ON (((b.id = q.batch) AND (b.seq <= quarantined.p_seq))))
+      LEFT JOIN tieout.quarantine_resolution r ON (((r.quarantine = q.id) AND (r.seq <= quarantined.p_seq))))
+      LEFT JOIN LATERAL ( SELECT f_1.quarantine,
+             f_1.seq,
+             f_1.mapping,
+             f_1.reason,
+             f_1.sentence,
+             f_1.field,
+             f_1.shape
+            FROM tieout.quarantine_refusal f_1
+           WHERE ((f_1.quarantine = q.id) AND (f_1.seq <= quarantined.p_seq))
+           ORDER BY f_1.seq DESC
+          LIMIT 1) f ON (true));
+END;
+
+ALTER FUNCTION tieout.quarantined(p_seq bigint) OWNER TO tieout_owner;
+
 -- Name: refresh_statistics(); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.refresh_statistics() RETURNS void
@@ -1805,37 +1908,6 @@ CREATE VIEW read.present_number AS
   WHERE (role = 0);
 
 ALTER VIEW read.present_number OWNER TO tieout_owner;
-
--- Name: quarantine; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.quarantine (
-    id bigint NOT NULL,
-    batch bigint NOT NULL,
-    stream smallint NOT NULL,
-    part_name text NOT NULL,
-    "position" bigint NOT NULL,
-    start bigint NOT NULL,
-    length bigint NOT NULL,
-    content uuid NOT NULL,
-    sha256 text NOT NULL,
-    reason text NOT NULL,
-    sentence text NOT NULL
-);
-
-ALTER TABLE tieout.quarantine OWNER TO tieout_owner;
-
--- Name: quarantine_resolution; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.quarantine_resolution (
-    quarantine bigint NOT NULL,
-    seq bigint NOT NULL,
-    kind text NOT NULL,
-    reason text NOT NULL,
-    actor text NOT NULL,
-    CONSTRAINT quarantine_resolution_kind_check CHECK ((kind = ANY (ARRAY['replayed'::text, 'accepted'::text])))
-);
-
-ALTER TABLE tieout.quarantine_resolution OWNER TO tieout_owner;
 
 -- Name: quarantined; Type: VIEW; Schema: read; Owner: tieout_owner
 
@@ -2085,10 +2157,24 @@ ALTER TABLE tieout.quarantine ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 CREATE TABLE tieout.raw_record (
     batch bigint NOT NULL,
     "position" bigint NOT NULL,
-    raw bytea NOT NULL
+    raw bytea NOT NULL,
+    body bytea
 );
 
 ALTER TABLE tieout.raw_record OWNER TO tieout_owner;
+
+-- Name: remapping; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.remapping (
+    seq bigint NOT NULL,
+    batch bigint NOT NULL,
+    mapping text NOT NULL,
+    records integer NOT NULL,
+    changed integer NOT NULL,
+    actor text NOT NULL
+);
+
+ALTER TABLE tieout.remapping OWNER TO tieout_owner;
 
 -- Name: standing; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -2101,6 +2187,30 @@ CREATE TABLE tieout.standing (
 );
 
 ALTER TABLE tieout.standing OWNER TO tieout_owner;
+
+-- Name: standing_event; Type: VIEW; Schema: tieout; Owner: tieout_owner
+
+CREATE VIEW tieout.standing_event AS
+ SELECT batch,
+    document,
+    occurred_at,
+    event_id,
+    revision,
+    month,
+    revision_no,
+    "position",
+    sequence,
+    amount_minor,
+    type,
+    currency,
+    entity,
+    body
+   FROM tieout.event e
+  WHERE (NOT (EXISTS ( SELECT
+           FROM tieout.supersession x
+          WHERE ((x.event_id = e.event_id) AND (x.revision_no = e.revision_no) AND (x.month = e.month)))));
+
+ALTER VIEW tieout.standing_event OWNER TO tieout_owner;
 
 -- Name: step; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -2245,6 +2355,11 @@ ALTER TABLE ONLY tieout.quarantine_body
 ALTER TABLE ONLY tieout.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (id);
 
+-- Name: quarantine_refusal quarantine_refusal_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.quarantine_refusal
+    ADD CONSTRAINT quarantine_refusal_pkey PRIMARY KEY (quarantine, seq);
+
 -- Name: quarantine_resolution quarantine_resolution_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.quarantine_resolution
@@ -2254,6 +2369,11 @@ ALTER TABLE ONLY tieout.quarantine_resolution
 
 ALTER TABLE ONLY tieout.raw_record
     ADD CONSTRAINT raw_record_pkey PRIMARY KEY (batch, "position");
+
+-- Name: remapping remapping_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.remapping
+    ADD CONSTRAINT remapping_pkey PRIMARY KEY (seq);
 
 -- Name: revised revised_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2279,6 +2399,11 @@ ALTER TABLE ONLY tieout.stream
 
 ALTER TABLE ONLY tieout.stream
     ADD CONSTRAINT stream_source_stream_key UNIQUE (source, stream);
+
+-- Name: supersession supersession_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.supersession
+    ADD CONSTRAINT supersession_pkey PRIMARY KEY (event_id, revision_no, month);
 
 -- Name: suspended suspended_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2351,6 +2476,10 @@ CREATE INDEX reference_group ON tieout.reference USING btree (document) WHERE (r
 
 CREATE INDEX reference_value ON tieout.reference USING btree (value_hash, role);
 
+-- Name: remapping_batch; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX remapping_batch ON tieout.remapping USING btree (batch, seq);
+
 -- Name: standing_control; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX standing_control ON tieout.standing USING btree (control, run);
@@ -2358,6 +2487,10 @@ CREATE INDEX standing_control ON tieout.standing USING btree (control, run);
 -- Name: standing_notice; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX standing_notice ON tieout.standing USING btree (control, run) WHERE (notice IS NOT NULL);
+
+-- Name: supersession_seq; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX supersession_seq ON tieout.supersession USING btree (seq);
 
 -- Name: sweep_stream; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
@@ -2411,13 +2544,25 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.link_de
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarantine FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
+-- Name: quarantine_refusal append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarantine_refusal FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
 -- Name: quarantine_resolution append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarantine_resolution FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
+-- Name: remapping append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.remapping FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
 -- Name: standing append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.standing FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
+-- Name: supersession append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.supersession FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
 -- Name: sweep append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
@@ -2507,6 +2652,16 @@ ALTER TABLE ONLY tieout.quarantine
 ALTER TABLE ONLY tieout.quarantine_body
     ADD CONSTRAINT quarantine_body_quarantine_fkey FOREIGN KEY (quarantine) REFERENCES tieout.quarantine(id);
 
+-- Name: quarantine_refusal quarantine_refusal_quarantine_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.quarantine_refusal
+    ADD CONSTRAINT quarantine_refusal_quarantine_fkey FOREIGN KEY (quarantine) REFERENCES tieout.quarantine(id);
+
+-- Name: quarantine_refusal quarantine_refusal_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.quarantine_refusal
+    ADD CONSTRAINT quarantine_refusal_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.commit_log(seq);
+
 -- Name: quarantine_resolution quarantine_resolution_quarantine_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.quarantine_resolution
@@ -2522,6 +2677,16 @@ ALTER TABLE ONLY tieout.quarantine_resolution
 ALTER TABLE ONLY tieout.quarantine
     ADD CONSTRAINT quarantine_stream_fkey FOREIGN KEY (stream) REFERENCES tieout.stream(id);
 
+-- Name: remapping remapping_batch_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.remapping
+    ADD CONSTRAINT remapping_batch_fkey FOREIGN KEY (batch) REFERENCES tieout.batch(id);
+
+-- Name: remapping remapping_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.remapping
+    ADD CONSTRAINT remapping_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.commit_log(seq);
+
 -- Name: standing standing_evaluated_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.standing
@@ -2531,6 +2696,11 @@ ALTER TABLE ONLY tieout.standing
 
 ALTER TABLE ONLY tieout.standing
     ADD CONSTRAINT standing_run_fkey FOREIGN KEY (run) REFERENCES tieout.control_run(seq);
+
+-- Name: supersession supersession_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.supersession
+    ADD CONSTRAINT supersession_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.commit_log(seq) DEFERRABLE INITIALLY DEFERRED;
 
 -- Name: sweep sweep_seq_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2652,6 +2822,10 @@ GRANT SELECT,INSERT ON TABLE tieout.batch TO tieout_app;
 -- Name: TABLE revised; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT,DELETE ON TABLE tieout.revised TO tieout_app;
+
+-- Name: TABLE supersession; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.supersession TO tieout_app;
 
 -- Name: FUNCTION known_events(p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
 
@@ -2808,6 +2982,23 @@ GRANT ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, 
 
 REVOKE ALL ON FUNCTION tieout.make_append_only(p_table regclass) FROM PUBLIC;
 
+-- Name: TABLE quarantine; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.quarantine TO tieout_app;
+
+-- Name: TABLE quarantine_refusal; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.quarantine_refusal TO tieout_app;
+
+-- Name: TABLE quarantine_resolution; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.quarantine_resolution TO tieout_app;
+
+-- Name: FUNCTION quarantined(p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.quarantined(p_seq bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.quarantined(p_seq bigint) TO tieout_app;
+
 -- Name: FUNCTION refresh_statistics(); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.refresh_statistics() FROM PUBLIC;
@@ -2862,14 +3053,6 @@ GRANT SELECT ON TABLE read.present_document TO tieout_app;
 
 GRANT SELECT ON TABLE read.present_number TO tieout_reader;
 GRANT SELECT ON TABLE read.present_number TO tieout_app;
-
--- Name: TABLE quarantine; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.quarantine TO tieout_app;
-
--- Name: TABLE quarantine_resolution; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.quarantine_resolution TO tieout_app;
 
 -- Name: TABLE quarantined; Type: ACL; Schema: read; Owner: tieout_owner
 
@@ -2966,9 +3149,17 @@ GRANT USAGE ON SEQUENCE tieout.quarantine_id_seq TO tieout_app;
 
 GRANT SELECT,INSERT ON TABLE tieout.raw_record TO tieout_app;
 
+-- Name: TABLE remapping; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.remapping TO tieout_app;
+
 -- Name: TABLE standing; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.standing TO tieout_app;
+
+-- Name: TABLE standing_event; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.standing_event TO tieout_app;
 
 -- Name: TABLE step; Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -27,7 +27,7 @@ FROM (SELECT min(r.role) AS role, min(r.value) AS value, p.component,
       JOIN tieout.document d ON d.id = r.document
       JOIN tieout.placement p ON p.document = r.document AND p.known_from <= $5 AND p.known_to > $5
       LEFT JOIN tieout.suspension x ON x.component = p.component AND x.known_from <= $5 AND x.known_to > $5
-      WHERE r.value_hash = $1 AND r.role <= $2 AND ($3::uuid IS NULL OR d.content_id = $3)
+      WHERE r.value_hash = $1 AND (r.role <= $2 OR r.role = 5) AND ($3::uuid IS NULL OR d.content_id = $3)
       GROUP BY p.component, CASE WHEN x.component IS NOT NULL THEN p.document END LIMIT $4) hit
 JOIN tieout.placement p ON p.component = hit.component AND p.known_from <= $5 AND p.known_to > $5
     AND (hit.alone IS NULL OR p.document = hit.alone)
@@ -35,7 +35,10 @@ JOIN tieout.document d ON d.id = p.document
 CROSS JOIN LATERAL (SELECT * FROM tieout.event e WHERE e.document = d.id
                     AND e.month >= d.first_month AND e.month <= d.last_month) e
 JOIN tieout.batch b ON b.id = e.batch AND b.seq <= $5
+LEFT JOIN tieout.supersession z ON z.event_id = e.event_id AND z.revision_no = e.revision_no AND z.month = e.month
+    AND z.seq <= $5
 JOIN tieout.stream s ON s.id = b.stream
+WHERE z.seq IS NULL
 """
 
 _LENT = """
@@ -54,8 +57,10 @@ JOIN tieout.document g ON g.id = o.document
 CROSS JOIN LATERAL (SELECT * FROM tieout.event e WHERE e.document = g.id
                     AND e.month >= g.first_month AND e.month <= g.last_month) e
 JOIN tieout.batch b ON b.id = e.batch AND b.seq <= $3
+LEFT JOIN tieout.supersession z ON z.event_id = e.event_id AND z.revision_no = e.revision_no AND z.month = e.month
+    AND z.seq <= $3
 JOIN tieout.stream s ON s.id = b.stream
-WHERE n.document = ANY ($1) AND n.role = 2 AND n.kind = ANY ($2)
+WHERE n.document = ANY ($1) AND n.role = 2 AND n.kind = ANY ($2) AND z.seq IS NULL
 """
 
 _MEMBERS = """

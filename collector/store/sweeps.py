@@ -20,11 +20,11 @@ DOCUMENTS_SHOWN_MAX = 100
 _DELETED = """
 WITH last AS (SELECT DISTINCT ON (event_id) event_id, kind FROM tieout.deletion ORDER BY event_id, seq DESC),
 gone AS (
-    SELECT DISTINCT e.event_id, e.month FROM tieout.batch b JOIN tieout.event e ON e.batch = b.id
+    SELECT DISTINCT e.event_id, e.month FROM tieout.batch b JOIN tieout.standing_event e ON e.batch = b.id
     WHERE b.stream = $1 AND b.seq <= $2 AND b.part_name = ANY ($3)
       AND ($4::timestamptz IS NULL OR e.occurred_at >= $4) AND e.occurred_at < $5
       AND NOT EXISTS (SELECT FROM swept s WHERE s.event_id = e.event_id)
-      AND NOT ($7 AND EXISTS (SELECT FROM tieout.event o JOIN swept s ON s.event_id = o.event_id
+      AND NOT ($7 AND EXISTS (SELECT FROM tieout.standing_event o JOIN swept s ON s.event_id = o.event_id
                               WHERE o.document = e.document)))
 INSERT INTO tieout.deletion (event_id, seq, month, kind)
 SELECT g.event_id, $6, g.month, 'deleted' FROM gone g LEFT JOIN last l ON l.event_id = g.event_id

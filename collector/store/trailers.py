@@ -24,10 +24,15 @@ reading AS (
     SELECT b.*, count(b.ending) OVER (PARTITION BY b.stream, b.part_name ORDER BY b.seq DESC) AS ended
     FROM tieout.batch b, k WHERE b.seq <= k.seq AND b.part IS NOT NULL)
 SELECT s.source, s.stream, r.part_name AS part, sum(r.read)::bigint AS read,
-       sum(r.accepted)::bigint AS accepted, sum(r.quarantined)::bigint AS quarantined,
-       jsonb_agg(r.amounts) AS amounts,
+       sum(r.accepted + m.accepted)::bigint AS accepted, sum(r.quarantined + m.quarantined)::bigint AS quarantined,
+       jsonb_agg(r.amounts) || coalesce(jsonb_path_query_array(jsonb_agg(m.amounts), '$[*][*]'), '[]') AS amounts,
        (array_agg(r.stated ORDER BY r.seq DESC))[1] AS stated
-FROM reading r JOIN tieout.stream s ON s.id = r.stream WHERE r.ended = 1
+FROM reading r JOIN tieout.stream s ON s.id = r.stream
+CROSS JOIN LATERAL (  -- what later mappings made of its records is booked as a difference
+    SELECT coalesce(sum(d.accepted), 0) AS accepted, coalesce(sum(d.quarantined), 0) AS quarantined,
+           coalesce(jsonb_agg(d.amounts), '[]') AS amounts
+    FROM k JOIN tieout.remapping m ON m.batch = r.id AND m.seq <= k.seq JOIN tieout.batch d ON d.seq = m.seq) m
+WHERE r.ended = 1
 GROUP BY s.source, s.stream, r.part_name
 HAVING bool_or(r.ending IS NOT NULL AND r.stated IS NOT NULL)
 ORDER BY s.source, s.stream, r.part_name

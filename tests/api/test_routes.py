@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.routes import ROUTERS
 from tests.api.described import conforms
-from tests.api.till import NOW, START, Served
+from tests.api.till import NOW, START, Served, append, sale
 from tests.support.postgres import Database
 
 
@@ -137,6 +137,40 @@ async def test_coverage_states_control_totals_and_gaps_of_each_stream(api: Serve
     assert (bank["watermark"], bank["declared"]) == ("2026-01-20T00:00:00Z", None)
     before = await api.get("/v1/coverage", as_known="2020-01-01T00:00:00Z")
     assert before["items"] == []
+
+
+async def test_the_quarantine_is_told_by_defect_in_pages_of_one_state(api: Served) -> None:
+    path = api.application.configuration.folder / "sales.jsonl"
+    at = ("05.01.2026", "soon", "06.01.2026", "2026-01-05", "07.01.2026", "later")
+    append(path, [{**sale(f"3{n}", 0), "at": text} for n, text in enumerate(at)])
+    await collect_again(api)
+    found = (await api.get("/v1/quarantine"))["items"]
+    told = [(g["reason"], g["shape"], g["records"], g["share_ppm"]) for g in found]
+    assert told[0] == ("IMPOSSIBLE_TIME", "99.99.9999", 3, 500_000)
+    assert sorted(told[1:]) == [
+        ("IMPOSSIBLE_TIME", "A+", 1, 166_666),
+        ("IMPOSSIBLE_TIME", "AAAA", 1, 166_666),
+        ("NO_TIMEZONE", "9999-99-99", 1, 166_666),
+    ]
+    page = await api.get("/v1/quarantine", limit=1)
+    walked = page["items"]
+    while page["next"] is not None:
+        append(path, [{**sale(f"4{len(walked)}", 0), "at": "08.01.2026"}])
+        await collect_again(api)
+        page = await api.get("/v1/quarantine", limit=1, cursor=page["next"])
+        walked += page["items"]
+    assert walked == found
+    assert (await api.get("/v1/quarantine", reason="NO_TIMEZONE"))["items"][0]["records"] == 1
+    assert (await api.get("/v1/quarantine", source="bank"))["items"] == []
+    before = await api.get("/v1/quarantine", as_known="2020-01-01T00:00:00Z")
+    assert before["items"] == []
+
+
+async def collect_again(api: Served) -> None:
+    async with api.application.store.connect() as conn:
+        with api.application.collector(conn) as collector:
+            for source in api.application.sources(("till",)):
+                await collector.sync(source)
 
 
 async def test_readiness_counts_the_records_that_coverage_counts(api: Served) -> None:

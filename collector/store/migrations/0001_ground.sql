@@ -1,5 +1,5 @@
 -- The ground: facts that are only ever added, and what is derived from them.
--- Facts:    commit_log, batch, event, quarantine, quarantine_resolution, config_version
+-- Facts:    commit_log, batch, event, supersession, quarantine, quarantine_resolution, config_version
 -- Apart:    raw_record, quarantine_body, personal (a retention of their own; facts stay whole without them)
 -- Derived:  document, reference, step, suspended, revised (rebuilt from facts at will), and what of it was known
 --           before: membership_history, suspended_history
@@ -83,6 +83,23 @@ CREATE TABLE tieout.event (
 CREATE UNIQUE INDEX event_once ON tieout.event (event_id, revision_no, month);
 CREATE INDEX event_document ON tieout.event (document);
 
+-- A revision of an event that another mapping of the same record has replaced, by other content or by none,
+-- from commit `seq` on: it is kept, and no longer stands.
+CREATE TABLE tieout.supersession (
+    event_id    uuid NOT NULL,
+    revision_no smallint NOT NULL,
+    month       date NOT NULL,
+    seq         bigint NOT NULL REFERENCES tieout.commit_log DEFERRABLE INITIALLY DEFERRED,
+    PRIMARY KEY (event_id, revision_no, month)
+);
+CREATE INDEX supersession_seq ON tieout.supersession (seq);
+
+-- The events that stand now.
+CREATE VIEW tieout.standing_event AS
+SELECT e.* FROM tieout.event e
+WHERE NOT EXISTS (SELECT FROM tieout.supersession x
+                  WHERE x.event_id = e.event_id AND x.revision_no = e.revision_no AND x.month = e.month);
+
 -- Fields classed as personal, apart from the facts.
 CREATE TABLE tieout.personal (
     event_id    uuid NOT NULL,
@@ -92,13 +109,18 @@ CREATE TABLE tieout.personal (
 );
 CREATE INDEX personal_event ON tieout.personal (event_id);
 
+-- Accepted records as the source gave them, where a stream keeps them. `body` is the parsed record as JSON; NULL
+-- where `raw` is that already.
 CREATE TABLE tieout.raw_record (
     batch    bigint NOT NULL,
     position bigint NOT NULL,
     raw      bytea NOT NULL,
+    body     bytea,
     PRIMARY KEY (batch, position)
 );
 
+-- Records that could not be taken. `field` is the expression whose value is at fault, if it is one, and `shape` what
+-- that looks like (see collector/model/words.py).
 CREATE TABLE tieout.quarantine (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     batch     bigint NOT NULL REFERENCES tieout.batch DEFERRABLE INITIALLY DEFERRED,
@@ -110,7 +132,9 @@ CREATE TABLE tieout.quarantine (
     content   uuid NOT NULL,
     sha256    text NOT NULL,
     reason    text NOT NULL,
-    sentence  text NOT NULL
+    sentence  text NOT NULL,
+    field     text NOT NULL,
+    shape     text NOT NULL
 );
 CREATE UNIQUE INDEX quarantine_once ON tieout.quarantine (stream, content, position);
 
@@ -164,7 +188,8 @@ CREATE TABLE tieout.document (
 );
 CREATE INDEX document_component ON tieout.document (component);
 
--- Names of documents. Role 0 is a document's own name, 1 identity, 2 group, 3 context.
+-- Names of documents. Role 0 is a document's own name, 1 identity, 2 group, 3 context, 4 one that a person cut; 5 is
+-- the own name of a document of which no event stands any more.
 -- `value_hash` is over the folded value alone, so that a key typed by a person finds it; `name_hash` over
 -- kind, scope and value as they are.
 CREATE TABLE tieout.reference (
@@ -213,7 +238,7 @@ CREATE TABLE tieout.suspended_history (
     known_to   bigint NOT NULL
 );
 
--- Events of which more than one revision is known.
+-- Events of which more than one revision was told: their records differ, whatever mappings made of them.
 CREATE TABLE tieout.revised (
     event_id uuid PRIMARY KEY
 );
@@ -235,7 +260,7 @@ BEGIN
 END $$;
 
 SELECT tieout.make_append_only(t::regclass) FROM unnest(ARRAY[
-    'tieout.commit_log', 'tieout.batch', 'tieout.event', 'tieout.quarantine',
+    'tieout.commit_log', 'tieout.batch', 'tieout.event', 'tieout.supersession', 'tieout.quarantine',
     'tieout.quarantine_resolution', 'tieout.config_version']) t;
 
 -- Make the event partition of a month, if it is not there. Called by the application, which owns

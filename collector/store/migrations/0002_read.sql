@@ -132,8 +132,8 @@ BEGIN ATOMIC
     WHERE m.component IS NOT NULL;
 END;
 
--- The events of some types: known at K, occurred at T, of each event the revision that counts; with the
--- transaction.
+-- The events of some types: known at K, occurred at T, of each event the revision that counts of those that stood at K;
+-- with the transaction.
 CREATE FUNCTION tieout.known_events(p_types text[], p_as_of timestamptz, p_seq bigint, p_documents bigint[] DEFAULT NULL)
 RETURNS TABLE (component bigint, document bigint, kind text, type text, occurred_at timestamptz, sequence bigint,
                amount_minor bigint, currency text, entity text, event_id uuid, body jsonb)
@@ -147,9 +147,13 @@ BEGIN ATOMIC
     LEFT JOIN tieout.revised r ON r.event_id = e.event_id
     WHERE e.type = ANY (p_types)
       AND e.occurred_at <= p_as_of
+      AND NOT EXISTS (SELECT FROM tieout.supersession x WHERE x.event_id = e.event_id AND x.revision_no = e.revision_no
+                      AND x.month = e.month AND x.seq <= p_seq)
       AND (r.event_id IS NULL OR NOT EXISTS (
             SELECT FROM tieout.event o JOIN tieout.batch ob ON ob.id = o.batch AND ob.seq <= p_seq
-            WHERE o.event_id = e.event_id
+            LEFT JOIN tieout.supersession ox ON ox.event_id = o.event_id AND ox.revision_no = o.revision_no
+                AND ox.month = o.month AND ox.seq <= p_seq
+            WHERE o.event_id = e.event_id AND ox.seq IS NULL
               AND (o.occurred_at, coalesce(o.sequence, -9223372036854775808), o.revision)
                 > (e.occurred_at, coalesce(e.sequence, -9223372036854775808), e.revision)));
 END;
@@ -378,7 +382,7 @@ head AS MATERIALIZED (  -- what is said of the case, once
           FROM configuration, tieout.membership(configuration.seq, p_documents) m
           WHERE m.component IN (SELECT component FROM anchor) GROUP BY m.component) h ON h.component = a.component
     JOIN tieout.documents_of(p_documents) d ON d.id = a.document
-    LEFT JOIN tieout.names_of(p_documents) n ON n.document = a.document AND n.role = 0
+    LEFT JOIN tieout.names_of(p_documents) n ON n.document = a.document AND n.role IN (0, 5)
     LEFT JOIN ended x ON x.document = a.document
     LEFT JOIN case_step f ON f.anchor = a.document AND f.ordinal = (SELECT max(ordinal) FROM definition) AND f.done)
 SELECT t.component, t.transaction_id, t.document, t.content_id, t.number, t.entity, t.anchors, t.state, t.ended_at,

@@ -1,8 +1,8 @@
 -- First sight: most transactions are plain, and what is plain needs no state of steps. A control looks at all
 -- that is present in one pass, says which transactions it can settle, and asks for the steps of the rest only.
 
--- The events that are known now, as they are: of each revision, and whatever became of their document. Every event
--- has one; an outer join is left out where nothing is asked of it.
+-- The events that are known now, as they are: of each revision, also where it stands no more, and whatever became of
+-- their document. Every event has one; an outer join is left out where nothing is asked of it.
 CREATE VIEW read.present_event AS
 SELECT d.component, e.document, d.kind, d.content_id AS document_id, e.type, e.occurred_at, e.amount_minor, e.currency, e.entity,
        e.body
@@ -25,11 +25,15 @@ CROSS JOIN LATERAL (SELECT document FROM tieout.reference o WHERE o.value_hash =
                     AND (o.kind, o.scope, o.value) = (n.kind, n.scope, n.value) OFFSET 0) o
 WHERE n.role = 2;
 
--- Transactions that are never plain: with an event of which several revisions are known, suspended, or
--- linked with others by a group document.
+-- Transactions that are never plain: with an event of which several revisions are known or one stands no more,
+-- suspended, or linked with others by a group document.
 CREATE VIEW read.entangled AS
 SELECT d.component FROM tieout.revised r
 CROSS JOIN LATERAL (SELECT document FROM tieout.event e WHERE e.event_id = r.event_id OFFSET 0) e
+JOIN tieout.document d ON d.id = e.document
+UNION ALL
+SELECT d.component FROM tieout.supersession x
+CROSS JOIN LATERAL (SELECT document FROM tieout.event e WHERE e.event_id = x.event_id AND e.month = x.month OFFSET 0) e
 JOIN tieout.document d ON d.id = e.document
 UNION ALL
 SELECT component FROM tieout.suspended
@@ -42,7 +46,7 @@ JOIN tieout.document named ON named.id = g.document;
 -- Whether what was known at K is what is known now.
 CREATE FUNCTION read.is_present(p_as_known timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-RETURN NOT EXISTS (SELECT FROM tieout.batch WHERE seq > read.seq_at(p_as_known));
+RETURN NOT EXISTS (SELECT FROM tieout.commit_log WHERE seq > read.seq_at(p_as_known) AND what <> 'control run');
 
 -- What an event of each type of a flow means, on the anchor and on other documents, to one who expects a step (or
 -- NULL) to stand on the anchor, done however often (`is_done`, `is_undone`), and others to be done once: the first of

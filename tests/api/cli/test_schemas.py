@@ -52,6 +52,7 @@ COMMANDS = [
     ("status", "status", 0),
     ("readiness", "readiness", 0),
     ("quarantine list", "quarantine-list", 0),
+    ("quarantine list --records", "quarantine-list", 0),
     ("quarantine list --all --source bank", "quarantine-list", 0),
     ("quarantine show 1", "quarantine-show", 0),
     ("quarantine replay", "quarantine-replay", 0),

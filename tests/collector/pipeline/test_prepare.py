@@ -118,12 +118,12 @@ def test_a_batch_without_what_is_known_is_as_if_prepared_so(
     some = data.draw(st.lists(st.sampled_from(events), max_size=5)) if events else []
     known = revisions(some)
     whole = prepare(events)
-    whole.raw = [(position, b"raw") for position in sorted({e.position for e in events})]
+    whole.raw = [(position, (b"raw", None)) for position in sorted({e.position for e in events})]
 
     p = without(whole, known)
 
     wanted = prepare(events, known)
-    wanted.raw = [(position, b"raw") for position in sorted({e.position for _, e in distinct(events, known)})]  # fmt: skip
+    wanted.raw = [(position, (b"raw", None)) for position in sorted({e.position for _, e in distinct(events, known)})]  # fmt: skip
     assert content(p) == content(wanted)
 
 

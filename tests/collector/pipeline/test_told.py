@@ -126,7 +126,7 @@ async def test_on_the_careful_road_everything_is_told(conn: asyncpg.Connection) 
 
 def test_a_batch_crosses_to_another_process_whole() -> None:
     p = packed([event(0, ORDER), event(1, ORDER, CASE)])
-    p.raw = [(0, b"raw")]
+    p.raw = [(0, (b"raw", b"{}"))]
     p.amounts["EUR"] = 2**70  # MessagePack has no such number
 
     assert pickle.loads(pickle.dumps(p)) == p  # noqa: S301 -- our own

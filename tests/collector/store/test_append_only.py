@@ -27,8 +27,11 @@ FACTS = (
     "held_exception",
     "link_decision",
     "quarantine",
+    "quarantine_refusal",
     "quarantine_resolution",
+    "remapping",
     "standing",
+    "supersession",
     "sweep",
     "trace_sent",
 )
