@@ -18,6 +18,7 @@ from collector.settings.alerts import Alertmanager, Webhook, wrong
 from collector.settings.definitions import Control, Entity, Flow, Settings, Step
 from collector.settings.explain import explain
 from collector.settings.kinds import Kinds, ReferenceKind, kinds, slip_of
+from collector.settings.links import LinkRule, LinkSide
 from collector.settings.mapping import EventFields, Mapping, Role, TypeByValue
 from collector.settings.parameters import named_steps
 from collector.settings.secrets import resolved
@@ -98,6 +99,7 @@ class Parts:
         self.flows = _valid(Flow, flows)
         self.controls = _valid(Control, _entries_of(data, "controls"))
         self.entities = _valid(Entity, _entries_of(data, "entities"))
+        self.links = _valid(LinkRule, _entries_of(data, "links"))
         kinds_of_its_own = _valid(ReferenceKind, _entries_of(data, "kinds"))
         self.kinds = kinds({str(loc[-1]): kind for loc, kind in kinds_of_its_own.items()})
         self.kind_names = self.kinds.keys() | set(self.names("kinds"))
@@ -162,6 +164,7 @@ def check(tree: Tree, known: Known) -> tuple[list[Problem], dict[tuple[str, str]
     problems += _check_kinds(parts)
     problems += _check_splits(parts)
     problems += _check_flows(parts)
+    problems += _check_links(parts)
     problems += _check_controls(parts, known.checks)
     problems += [
         parts.unknown((*loc, "calendar"), "calendar", entity.calendar, parts.names("calendars"))
@@ -308,6 +311,46 @@ def _check_flows(parts: Parts) -> Iterator[Problem]:
         yield from _check_steps(parts, loc, flow)
 
 
+def _check_links(parts: Parts) -> Iterator[Problem]:
+    """Hold what link rules name against what there is; two rules for one pair of sides would link twice."""
+    types = {t for mapping in parts.mappings.values() for t in _types(mapping)}
+    kinds = {kind for mapping in parts.mappings.values() for kind in _documents(mapping)}
+    seen: dict[str, LinkRule] = {}
+    for loc, rule in parts.links.items():
+        for name in ("left", "right"):
+            side: LinkSide = getattr(rule, name)
+            named = [("sources", source, "source") for source in side.sources]
+            known = {"sources": set(parts.names("sources")), "events": types, "documents": kinds}
+            if parts.whole:
+                named += [("events", t, "stream that produces") for t in side.events]
+                named += [
+                    ("documents", k, "mapping with a document of the type") for k in side.documents
+                ]
+            for key, value, noun in named:
+                if value not in known[key]:
+                    yield parts.unknown((*loc, name, key), noun, value, known[key])
+        for other, before in seen.items():
+            if _meet(rule, before):
+                yield parts.tree.problem(
+                    loc,
+                    f"links the same documents as '{other}': one could be linked to two",
+                    "Make it one rule, or let them differ in events, documents or sources.",
+                )
+        seen[str(loc[-1])] = rule
+
+
+def _meet(a: LinkRule, b: LinkRule) -> bool:
+    """Say whether both sides of two rules can be the same documents, this way round or the other."""
+    return (_overlap(a.left, b.left) and _overlap(a.right, b.right)) or (
+        _overlap(a.left, b.right) and _overlap(a.right, b.left)
+    )
+
+
+def _overlap(a: LinkSide, b: LinkSide) -> bool:
+    apart = a.sources and b.sources and not set(a.sources) & set(b.sources)
+    return not apart and bool(set(a.events) & set(b.events) or set(a.documents) & set(b.documents))
+
+
 def _ordinals(flows: Iterable[Flow]) -> Iterator[int]:
     seen: Counter[str] = Counter()
     for flow in flows:
@@ -433,3 +476,18 @@ def produced(settings: Settings) -> dict[str, set[tuple[str, str]]]:
                 for event_type in _types(stream.mapping):
                     out.setdefault(event_type, set()).add((source_id, stream_id))
     return out
+
+
+def feeding(settings: Settings, side: LinkSide) -> list[tuple[str, str]]:
+    """Say which streams can give the documents of a link rule's side."""
+    return [
+        (source_id, stream_id)
+        for source_id, source in settings.sources.items()
+        if not side.sources or source_id in side.sources
+        for stream_id, stream in source.streams.items()
+        if isinstance(stream.mapping, Mapping)
+        and (
+            _types(stream.mapping) & set(side.events)
+            or _documents(stream.mapping) & set(side.documents)
+        )
+    ]
