@@ -313,24 +313,12 @@ def _check_flows(parts: Parts) -> Iterator[Problem]:
 
 def _check_links(parts: Parts) -> Iterator[Problem]:
     """Hold what link rules name against what there is; two rules for one pair of sides would link twice."""
-    types = {t for mapping in parts.mappings.values() for t in _types(mapping)}
-    kinds = {kind for mapping in parts.mappings.values() for kind in _documents(mapping)}
     seen: dict[str, LinkRule] = {}
     for loc, rule in parts.links.items():
-        for name in ("left", "right"):
-            side: LinkSide = getattr(rule, name)
-            named = [("sources", source, "source") for source in side.sources]
-            known = {"sources": set(parts.names("sources")), "events": types, "documents": kinds}
-            if parts.whole:
-                named += [("events", t, "stream that produces") for t in side.events]
-                named += [
-                    ("documents", k, "mapping with a document of the type") for k in side.documents
-                ]
-            for key, value, noun in named:
-                if value not in known[key]:
-                    yield parts.unknown((*loc, name, key), noun, value, known[key])
+        yield from _check_side(parts, (*loc, "left"), rule.left)
+        yield from _check_side(parts, (*loc, "right"), rule.right)
         for other, before in seen.items():
-            if _meet(rule, before):
+            if rule.meets(before):
                 yield parts.tree.problem(
                     loc,
                     f"links the same documents as '{other}': one could be linked to two",
@@ -339,16 +327,18 @@ def _check_links(parts: Parts) -> Iterator[Problem]:
         seen[str(loc[-1])] = rule
 
 
-def _meet(a: LinkRule, b: LinkRule) -> bool:
-    """Say whether both sides of two rules can be the same documents, this way round or the other."""
-    return (_overlap(a.left, b.left) and _overlap(a.right, b.right)) or (
-        _overlap(a.left, b.right) and _overlap(a.right, b.left)
-    )
-
-
-def _overlap(a: LinkSide, b: LinkSide) -> bool:
-    apart = a.sources and b.sources and not set(a.sources) & set(b.sources)
-    return not apart and bool(set(a.events) & set(b.events) or set(a.documents) & set(b.documents))
+def _check_side(parts: Parts, loc: Loc, side: LinkSide) -> Iterator[Problem]:
+    named = [("sources", "source", side.sources, parts.names("sources"))]
+    if parts.whole:
+        types = {t for mapping in parts.mappings.values() for t in _types(mapping)}
+        kinds = {kind for mapping in parts.mappings.values() for kind in _documents(mapping)}
+        noun = "mapping with a document of the type"
+        named.append(("events", "stream that produces", side.events, sorted(types)))
+        named.append(("documents", noun, side.documents, sorted(kinds)))
+    for key, noun, values, known in named:
+        for i, value in enumerate(values):
+            if value not in known:
+                yield parts.unknown((*loc, key, i), noun, value, known)
 
 
 def _ordinals(flows: Iterable[Flow]) -> Iterator[int]:

@@ -1,19 +1,35 @@
 """The definitions of `links`: by what two documents are linked that share no name."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from collector.model.reference import digest
 from collector.settings.mapping import Definition, EventType, Kind, text_or_section
 
+_FIELD = (
+    r"(-?amount|currency|entity|counterparty|actor|status|reason_code|message"
+    r"|(dimensions|attributes|references)\.[a-z][a-z0-9_]*)"
+)
+
+
+def _known_field(name: str) -> str:
+    if re.fullmatch(_FIELD, name) is None:
+        raise ValueError(
+            f"'{name}' is no field of an event; write for example counterparty, dimensions.cost_center or"
+            " references.employee"
+        )
+    return name
+
+
 EventField = Annotated[
     str,
+    AfterValidator(_known_field),
     Field(
-        pattern=r"^(-?amount|currency|entity|counterparty|actor|status|reason_code|message"
-        r"|(dimensions|attributes|references)\.[a-z][a-z0-9_]*)$",
         description="A field of the event; `-amount` is the amount with its sign turned",
         examples=["counterparty", "dimensions.cost_center", "references.employee"],
+        json_schema_extra={"pattern": f"^{_FIELD}$"},
     ),
 ]
 Percent = Annotated[int, Field(ge=0, le=100)]
@@ -37,6 +53,12 @@ class LinkSide(Definition):
                 "names neither events nor documents; write for example events: [payment.settled]"
             )
         return self
+
+    def overlaps(self, other: "LinkSide") -> bool:
+        """Say whether a document can be on both."""
+        apart = self.sources and other.sources and not {*self.sources} & {*other.sources}
+        same = {*self.events} & {*other.events} or {*self.documents} & {*other.documents}
+        return bool(same) and not apart
 
 
 class FieldPair(Definition):
@@ -116,6 +138,13 @@ class LinkRule(Definition):
     def texts(self, side: str) -> list[str]:
         """List the fields of a side that are compared as texts, in order."""
         return [str(getattr(s, side)) for s in self.similar]
+
+    def meets(self, other: "LinkRule") -> bool:
+        """Say whether both sides of two rules can be the same documents, this way round or the other."""
+        left, right = self.left, self.right
+        return (left.overlaps(other.left) and right.overlaps(other.right)) or (
+            left.overlaps(other.right) and right.overlaps(other.left)
+        )
 
     @property
     def version(self) -> str:

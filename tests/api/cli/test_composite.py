@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.cli.desk import Desk
+from tests.api.cli.desk import Desk, conforms
 
 CONFIG = """
 tieout: 1
@@ -106,12 +106,62 @@ def books(desk: Desk) -> Books:
     return Books(desk)
 
 
-def test_the_only_candidate_is_linked_with_all_that_the_rule_saw(books: Books) -> None:
+def test_a_bank_line_without_a_number_finds_its_payment_and_everybody_can_see_why(
+    books: Books,
+) -> None:
     books.bank("B1", 6, "KOWALCZYK, A.")
     books.erp("P1", 5, "Anna Kowalczyk")
     books.erp("P2", 5, "Ben Kowalczyk")
-    books.erp("P3", 5, "Anna Kowalczyk", currency="USD")
+    desk = books.desk
+    assert desk("sync").code == 0
+    assert desk.shown("link match --dry-run", "link-match")["rules"][0]["linked"] == 1
 
     assert books.match()["linked"] == 1
+
+    found = desk.shown("transaction explain B1 P1", "transaction-explain")
+    (decision,) = found["decisions"]
+    evidence = decision["evidence"]
+    assert decision["actor"] == f"rule bank_line {evidence['version']}"
+    assert decision["reason"] == "score 95, the next one 50"
+    assert (evidence["automatic"], evidence["score"]) == (True, 95)
+    assert evidence["fields"]["counterparty ~ attributes.payee"] == 95
+    assert [r["score"] for r in evidence["rivals"]] == [50]
+    said = desk("transaction explain B1 P1").out
+    assert f"decided by rule bank_line {evidence['version']}" in said
+    assert "score 95: " in said
+    assert "Kowalczyk" not in said  # of what is personal only how alike it is
+
+    for row in map(json.loads, (before := desk("dump").out).splitlines()):
+        conforms("dump", row)
+    assert desk("rebuild").code == 0
+    assert desk("dump").out == before
+    assert desk("link cut B1 P1 --reason 'another payee'").code == 0
+    (decision,) = desk.shown("link list", "link-list")["decisions"]
+    assert decision["undone_by"] is not None
+
+
+def test_what_several_may_be_is_suggested_and_a_person_decides(books: Books) -> None:
+    books.bank("B1", 6, "KOWALCZYK, A.")
+    books.bank("B2", 16, "DORN, A.")
+    for number, day in (("P1", 4), ("P2", 5)):
+        books.erp(number, day, "Anna Kowalczyk")
+    for number, day in (("P3", 14), ("P4", 15)):
+        books.erp(number, day, "Anton Dorn")
+    assert books.match()["suggested"] == {"AMBIGUOUS": 2}
+    desk = books.desk
+    said = desk("link suggestions").out
+    assert "bank_entry B1  bank_line: several may be meant" in said
+    assert "1. payment P2  score 95, 1 day apart" in said
+    assert "agrees: " in said
+    assert desk.shown("link suggestions --limit 1", "link-suggestions")["has_more"] is True
+    assert desk.shown("link suggestions --rule none", "link-suggestions")["items"] == []
+    suggested = books.suggested()
+
+    assert desk(f"link accept {suggested['B1']['id']} 2 --reason 'asked the payee'").code == 0
+    assert desk(f"link reject {suggested['B2']['id']} --reason 'neither of them'").code == 0
+
     assert books.linked() == {("B1", "P1")}
-    assert books.suggested() == {}
+    assert "Nothing is suggested." in desk("link suggestions").out
+    again = desk(f"link accept {suggested['B1']['id']} 1 --reason again")
+    assert (again.code, again.out) == (1, "")
+    assert "There is no suggestion" in again.err
