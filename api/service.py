@@ -28,6 +28,7 @@ from api.wiring import Application, Half
 from collector.errors import Misconfigured, NotConnected, Permanent, TieoutError, Transient
 from collector.pipeline.export import export_finished
 from collector.pipeline.measure import Meter
+from collector.store import ingest
 from collector.store.connection import DATABASE_ERRORS
 from collector.store.embedded import default_data_dir
 from collector.store.retention import erase_due
@@ -47,6 +48,8 @@ RETENTION_S = 10.0
 """How often it is asked whether something is to be erased by retention."""
 SWEEP_S = 60.0
 """How often it is asked whether a stream is to be swept."""
+MATCH_S = 300.0
+"""How often it is asked whether rules are to be matched, where any is configured."""
 ALERTS_S = 5.0
 """How often it is asked whether an alert is to be delivered, where a destination is configured."""
 UNSENT = "Telemetry could not be sent"
@@ -121,6 +124,7 @@ class _Service:
         self.meter = Meter(application.store, application.configuration, application.clock)
         self._tail = Tail(application, poll_s)
         self._courier = application.courier()
+        self._matched = -1
 
     def checks(self) -> dict[str, Callable[[], str | None]]:
         """Return what readiness asks of the parts."""
@@ -173,6 +177,10 @@ class _Service:
                     self._repeat(self._erase, RETENTION_S, "Retention could not erase")
                 )
                 group.create_task(self._repeat(self._sweep, SWEEP_S, "A source could not be swept"))
+                if self._application.configuration.settings.links:
+                    group.create_task(
+                        self._repeat(self._match, MATCH_S, "Rules could not be matched")
+                    )
                 if self._application.configuration.settings.alerts:
                     group.create_task(
                         self._repeat(self._deliver, ALERTS_S, "Alerts could not be delivered")
@@ -213,6 +221,15 @@ class _Service:
         if self.schedule.leads:
             async with self._application.store.connect() as conn:
                 await self._application.sweep_due(conn)
+
+    async def _match(self) -> None:
+        """Link by rule what shares no name, if anything new is known; like the schedules that is the leader's."""
+        if self.schedule.leads:
+            async with self._application.store.connect() as conn:
+                known = await ingest.last_seq(conn)
+                if known != self._matched:
+                    await self._application.matcher(conn).match()
+                    self._matched = known
 
     async def _deliver(self) -> None:
         """Deliver alerts; like the schedules that is the leader's."""

@@ -14,6 +14,7 @@ from collector.model.words import counted
 from collector.pipeline.ahead import Source
 from collector.pipeline.collect import Collector
 from collector.pipeline.mapping import CompiledMapping
+from collector.pipeline.match import Matcher
 from collector.pipeline.publish import publish
 from collector.pipeline.sweep import DROPPING, Span, Sweeper, Swept
 from collector.settings.definitions import elapsed
@@ -95,6 +96,10 @@ class Application(NamedTuple):
             kept = self.clock() - timedelta(days=days) + DROPPING
             span = Span(max(kept, span.since or kept), span.until)
         return await Sweeper(conn, self.limit, self.clock).sweep(source, span)
+
+    def matcher(self, conn: Connection) -> Matcher:
+        """Make the one who links documents that share no name."""
+        return Matcher(conn, self.configuration, self.limit, self.clock)
 
     def engine(self) -> Engine:
         """Make the control engine."""

@@ -9,7 +9,8 @@ import msgspec
 
 from collector.model.reference import CUT, IDENTITY, LINK, content_id, link_name
 from collector.pipeline.correlate import COMPONENT_DOCUMENTS_MAX, Limit
-from collector.store import explanations, ingest, links
+from collector.store import evidence, explanations, ingest, links
+from collector.store.evidence import Evidence
 from collector.store.ingest import Connection
 from collector.store.links import Decision
 
@@ -56,7 +57,10 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """What a person decided; `undone_by` is the decision that took it back."""
+    """What a person or a rule decided; `undone_by` is the decision that took it back.
+
+    `evidence` is what a rule saw, also where a person accepted what it suggested.
+    """
 
     id: int
     action: str
@@ -66,6 +70,7 @@ class Decided(msgspec.Struct, frozen=True):
     actor: str
     at: datetime
     undone_by: int | None
+    evidence: Evidence | None
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -84,18 +89,23 @@ class Explanation(msgspec.Struct, frozen=True):
     path: list[Edge] | None
 
 
-def decided(decision: Decision) -> Decided:
-    """Return a decision as it is shown."""
-    return Decided(
-        decision.id,
-        decision.action,
-        decision.document.hex(),
-        decision.other.hex(),
-        decision.reason,
-        decision.actor,
-        decision.recorded_at,
-        decision.undone_by,
-    )
+async def decided(conn: Connection, decisions: Sequence[Decision]) -> list[Decided]:
+    """Return decisions as they are shown, with what stands behind them."""
+    behind = await evidence.of_decisions(conn, [d.id for d in decisions])
+    return [
+        Decided(
+            d.id,
+            d.action,
+            d.document.hex(),
+            d.other.hex(),
+            d.reason,
+            d.actor,
+            d.recorded_at,
+            d.undone_by,
+            behind.get(d.id),
+        )
+        for d in decisions
+    ]
 
 
 async def explain(
@@ -110,7 +120,7 @@ async def explain(
     target = await links.member(conn, other) if other is not None else None
     rows = await explanations.members(conn, asked.component, COMPONENT_DOCUMENTS_MAX + 1)
     named = {row["id"]: Named(row["kind"], row["number"], row["content_id"].hex) for row in rows}
-    made = [d for d in await links.decisions(conn) if _about(d, {n.id for n in named.values()})]
+    made = await links.decisions(conn, [bytes.fromhex(n.id) for n in named.values()])
     edges = await _edges(conn, limit, named, made)
     suspended = bool(rows) and rows[0]["suspended"]
     return Explanation(
@@ -119,13 +129,9 @@ async def explain(
         list(named.values()),
         edges,
         _changes(await explanations.moves(conn, list(named))),
-        [decided(d) for d in made],
+        await decided(conn, made),
         None if target is None else _path(edges, asked.id.hex(), target.id.hex()),
     )
-
-
-def _about(decision: Decision, members: set[str]) -> bool:
-    return decision.document.hex() in members or decision.other.hex() in members
 
 
 async def _edges(

@@ -31,11 +31,25 @@ async def regroup(
     Stored documents are moved; one whose component is as it was stays where it is.
     """
     before = await ingest.documents_of(conn, components)
+    label_of = await regrouped(conn, before, limit, arriving)
+    await ingest.place(conn, {d: label_of[d] for d in before}, seq)
+    return label_of
+
+
+async def regrouped(
+    conn: ingest.Connection,
+    before: Mapping[int, int],
+    limit: correlate.Limit,
+    arriving: Arriving = NOTHING,
+    without: frozenset[bytes] = frozenset(),
+) -> dict[int, int]:
+    """Say into which components whole components fall, `before` by document, if some names joined nothing."""
     holders: dict[bytes, set[int]] = defaultdict(set)
     most = dict(arriving.limits)
     for document, name, kind in await ingest.identities(conn, before):
-        holders[name].add(document)
-        most[name] = limit(kind)
+        if name not in without:
+            holders[name].add(document)
+            most[name] = limit(kind)
     for name, held_by in arriving.held.items():
         members = held_by & (arriving.documents | before.keys())
         if members:
@@ -55,6 +69,4 @@ async def regroup(
         blocked.__contains__,
     )
     fresh = iter(await ingest.next_documents(conn, len(pieces)))
-    label_of = correlate.labels(pieces, before, fresh)
-    await ingest.place(conn, {d: label_of[d] for d in before}, seq)
-    return label_of
+    return correlate.labels(pieces, before, fresh)

@@ -18,6 +18,7 @@ from collector.settings.alerts import Alertmanager, Webhook, wrong
 from collector.settings.definitions import Control, Entity, Flow, Settings, Step
 from collector.settings.explain import explain
 from collector.settings.kinds import Kinds, ReferenceKind, kinds, slip_of
+from collector.settings.links import LinkRule, LinkSide
 from collector.settings.mapping import EventFields, Mapping, Role, TypeByValue
 from collector.settings.parameters import named_steps
 from collector.settings.secrets import resolved
@@ -98,6 +99,7 @@ class Parts:
         self.flows = _valid(Flow, flows)
         self.controls = _valid(Control, _entries_of(data, "controls"))
         self.entities = _valid(Entity, _entries_of(data, "entities"))
+        self.links = _valid(LinkRule, _entries_of(data, "links"))
         kinds_of_its_own = _valid(ReferenceKind, _entries_of(data, "kinds"))
         self.kinds = kinds({str(loc[-1]): kind for loc, kind in kinds_of_its_own.items()})
         self.kind_names = self.kinds.keys() | set(self.names("kinds"))
@@ -162,6 +164,7 @@ def check(tree: Tree, known: Known) -> tuple[list[Problem], dict[tuple[str, str]
     problems += _check_kinds(parts)
     problems += _check_splits(parts)
     problems += _check_flows(parts)
+    problems += _check_links(parts)
     problems += _check_controls(parts, known.checks)
     problems += [
         parts.unknown((*loc, "calendar"), "calendar", entity.calendar, parts.names("calendars"))
@@ -308,6 +311,36 @@ def _check_flows(parts: Parts) -> Iterator[Problem]:
         yield from _check_steps(parts, loc, flow)
 
 
+def _check_links(parts: Parts) -> Iterator[Problem]:
+    """Hold what link rules name against what there is; two rules for one pair of sides would link twice."""
+    seen: dict[str, LinkRule] = {}
+    for loc, rule in parts.links.items():
+        yield from _check_side(parts, (*loc, "left"), rule.left)
+        yield from _check_side(parts, (*loc, "right"), rule.right)
+        for other, before in seen.items():
+            if rule.meets(before):
+                yield parts.tree.problem(
+                    loc,
+                    f"links the same documents as '{other}': one could be linked to two",
+                    "Make it one rule, or let them differ in events, documents or sources.",
+                )
+        seen[str(loc[-1])] = rule
+
+
+def _check_side(parts: Parts, loc: Loc, side: LinkSide) -> Iterator[Problem]:
+    named = [("sources", "source", side.sources, parts.names("sources"))]
+    if parts.whole:
+        types = {t for mapping in parts.mappings.values() for t in _types(mapping)}
+        kinds = {kind for mapping in parts.mappings.values() for kind in _documents(mapping)}
+        noun = "mapping with a document of the type"
+        named.append(("events", "stream that produces", side.events, sorted(types)))
+        named.append(("documents", noun, side.documents, sorted(kinds)))
+    for key, noun, values, known in named:
+        for i, value in enumerate(values):
+            if value not in known:
+                yield parts.unknown((*loc, key, i), noun, value, known)
+
+
 def _ordinals(flows: Iterable[Flow]) -> Iterator[int]:
     seen: Counter[str] = Counter()
     for flow in flows:
@@ -433,3 +466,18 @@ def produced(settings: Settings) -> dict[str, set[tuple[str, str]]]:
                 for event_type in _types(stream.mapping):
                     out.setdefault(event_type, set()).add((source_id, stream_id))
     return out
+
+
+def feeding(settings: Settings, side: LinkSide) -> list[tuple[str, str]]:
+    """Say which streams can give the documents of a link rule's side."""
+    return [
+        (source_id, stream_id)
+        for source_id, source in settings.sources.items()
+        if not side.sources or source_id in side.sources
+        for stream_id, stream in source.streams.items()
+        if isinstance(stream.mapping, Mapping)
+        and (
+            _types(stream.mapping) & set(side.events)
+            or _documents(stream.mapping) & set(side.documents)
+        )
+    ]

@@ -19,6 +19,7 @@ from pydantic import (
 from collector.model.number import void
 from collector.settings.alerts import Destination
 from collector.settings.kinds import Kinds, ReferenceKind, kinds
+from collector.settings.links import LinkRule
 from collector.settings.mapping import (
     Definition,
     EventType,
@@ -387,6 +388,7 @@ class Settings(Definition):
     ] = Field([], description="Flows, or paths of YAML files with one each")
     controls: dict[Id, Control] = {}
     kinds: dict[Kind, ReferenceKind] = {}
+    links: dict[Id, LinkRule] = {}
     alerts: dict[Id, Destination] = {}
     runbooks: Runbooks | None = Field(
         None,

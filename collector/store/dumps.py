@@ -68,9 +68,10 @@ ORDER BY q.content, q.reason COLLATE "C"
 """
 
 _LINKS = """
-SELECT d.action, d.document, d.other, d.reason, d.actor,
+SELECT d.action, d.document, d.other, d.reason, d.actor, e.automatic, e.rule, e.version, e.score, e.fields, e.rivals,
        EXISTS (SELECT FROM tieout.link_decision u WHERE u.undoes = d.id AND u.seq <= (SELECT read.seq_at($1))) AS undone
-FROM tieout.link_decision d WHERE d.action <> 'undo' AND d.seq <= (SELECT read.seq_at($1))
+FROM tieout.link_decision d LEFT JOIN tieout.link_evidence e ON e.decision = d.id
+WHERE d.action <> 'undo' AND d.seq <= (SELECT read.seq_at($1))
 ORDER BY d.document, d.other, d.action, d.reason COLLATE "C", d.actor COLLATE "C", undone
 """
 
@@ -124,7 +125,8 @@ async def rows(
     for kind, query, arguments in sections:
         async for row in conn.cursor(query, *arguments, prefetch=FETCH_ROWS):
             out = {name: _plain(value) for name, value in row.items() if value is not None}
-            if kind == "event":
-                out["body"] = msgspec.json.decode(out["body"])
+            for name in ("body", "fields", "rivals"):
+                if name in out:
+                    out[name] = msgspec.json.decode(out[name])
             out["row"] = kind
             yield out

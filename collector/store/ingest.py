@@ -417,6 +417,19 @@ async def components_of(conn: Connection, documents: Sequence[int]) -> set[int]:
     return {row[0] for row in found}
 
 
+async def components_holding(conn: Connection, names: Iterable[bytes]) -> set[int]:
+    """Return the components of all documents that hold one of these names, by content id, as identity."""
+    by_value, by_name = zip(*map(hashes_of, names), strict=True)
+    found = await conn.fetch(
+        "SELECT DISTINCT d.component FROM unnest($1::bigint[], $2::bigint[]) q(by_value, by_name)"
+        " JOIN tieout.reference r ON r.value_hash = q.by_value AND r.name_hash = q.by_name AND r.role <= 1"
+        " JOIN tieout.document d ON d.id = r.document",
+        by_value,
+        by_name,
+    )
+    return {row[0] for row in found}
+
+
 async def identities(conn: Connection, documents: Iterable[int]) -> list[tuple[int, bytes, str]]:
     """Return (document, content id, kind) of the names that documents hold, their own included."""
     found = await conn.fetch(

@@ -1,7 +1,7 @@
-"""What persons decided about documents: links added and cut, and taken back."""
+"""What persons and rules decided about documents: links added and cut, and taken back."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ Cuts = Mapping[bytes, frozenset[bytes]]
 """By document, the names that join nothing for it: all by content id."""
 
 DECIDED = 0
-"""Stands for the batch of a reference that a person decided and no source told."""
+"""Stands for the batch of a reference that a person or a rule decided and no source told."""
 
 _DECISIONS = """
 SELECT d.id, d.action, d.document, d.other, d.reason, d.actor, l.recorded_at, u.id AS undone_by
@@ -87,9 +87,14 @@ async def insert(  # noqa: PLR0913 -- a row's columns
     )
 
 
-async def decisions(conn: Connection) -> list[Decision]:
-    """Return all links that were added or cut, in the order in which that was decided."""
-    found = await conn.fetch(f"{_DECISIONS} WHERE d.action <> 'undo' ORDER BY d.id")
+async def decisions(conn: Connection, about: Iterable[bytes] | None = None) -> list[Decision]:
+    """Return the links of some documents, or all, that were added or cut, in the order in which that was decided."""
+    ids = None if about is None else [UUID(document) for document in about]
+    found = await conn.fetch(
+        f"{_DECISIONS} WHERE d.action <> 'undo' AND ($1::uuid[] IS NULL OR d.document = ANY ($1)"
+        " OR d.other = ANY ($1)) ORDER BY d.id",
+        ids,
+    )
     return [_decision(*row) for row in found]
 
 

@@ -1608,6 +1608,14 @@ END $$;
 
 ALTER FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) OWNER TO tieout_owner;
 
+-- Name: link_field(text, bigint, text, text, jsonb, jsonb); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.link_field(p_field text, p_amount bigint, p_currency text, p_entity text, p_body jsonb, p_personal jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    RETURN CASE split_part(p_field, '.'::text, 1) WHEN 'amount'::text THEN (p_amount)::text WHEN '-amount'::text THEN ((- p_amount))::text WHEN 'currency'::text THEN p_currency WHEN 'entity'::text THEN p_entity WHEN 'references'::text THEN (SELECT min((r.value #>> '{1,2}'::text[])) AS min FROM jsonb_array_elements((link_field.p_body -> 'references'::text)) r(value) WHERE ((r.value #>> '{1,0}'::text[]) = split_part(link_field.p_field, '.'::text, 2))) WHEN 'dimensions'::text THEN COALESCE((p_personal ->> split_part(p_field, '.'::text, 2)), (p_body #>> string_to_array(p_field, '.'::text))) WHEN 'attributes'::text THEN COALESCE((p_personal ->> split_part(p_field, '.'::text, 2)), (p_body #>> string_to_array(p_field, '.'::text))) ELSE COALESCE((p_personal ->> p_field), (p_body ->> p_field)) END;
+
+ALTER FUNCTION tieout.link_field(p_field text, p_amount bigint, p_currency text, p_entity text, p_body jsonb, p_personal jsonb) OWNER TO tieout_owner;
+
 -- Name: make_append_only(regclass); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.make_append_only(p_table regclass) RETURNS void
@@ -2079,6 +2087,22 @@ ALTER TABLE tieout.link_decision ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+-- Name: link_evidence; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.link_evidence (
+    decision bigint NOT NULL,
+    automatic boolean NOT NULL,
+    rule text NOT NULL,
+    version text NOT NULL,
+    score smallint NOT NULL,
+    fields jsonb NOT NULL,
+    rivals jsonb NOT NULL,
+    seen bigint NOT NULL,
+    CONSTRAINT link_evidence_score_check CHECK (((score >= 0) AND (score <= 100)))
+);
+
+ALTER TABLE tieout.link_evidence OWNER TO tieout_owner;
+
 -- Name: link_standing; Type: VIEW; Schema: tieout; Owner: tieout_owner
 
 CREATE VIEW tieout.link_standing AS
@@ -2096,6 +2120,22 @@ CREATE VIEW tieout.link_standing AS
           WHERE (u.undoes = d.id)))));
 
 ALTER VIEW tieout.link_standing OWNER TO tieout_owner;
+
+-- Name: link_suggestion; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.link_suggestion (
+    id text NOT NULL,
+    rule text NOT NULL,
+    version text NOT NULL,
+    document uuid NOT NULL,
+    why text NOT NULL,
+    candidates jsonb NOT NULL,
+    more integer NOT NULL,
+    seen bigint NOT NULL,
+    CONSTRAINT link_suggestion_why_check CHECK ((why = ANY (ARRAY['AMBIGUOUS'::text, 'WEAK'::text, 'WAITING'::text, 'QUESTIONED'::text])))
+);
+
+ALTER TABLE tieout.link_suggestion OWNER TO tieout_owner;
 
 -- Name: part; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -2335,6 +2375,16 @@ ALTER TABLE ONLY tieout.link_decision
 ALTER TABLE ONLY tieout.link_decision
     ADD CONSTRAINT link_decision_undoes_key UNIQUE (undoes);
 
+-- Name: link_evidence link_evidence_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.link_evidence
+    ADD CONSTRAINT link_evidence_pkey PRIMARY KEY (decision);
+
+-- Name: link_suggestion link_suggestion_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.link_suggestion
+    ADD CONSTRAINT link_suggestion_pkey PRIMARY KEY (id);
+
 -- Name: part part_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.part
@@ -2448,6 +2498,18 @@ CREATE INDEX event_document ON ONLY tieout.event USING btree (document);
 
 CREATE UNIQUE INDEX event_once ON ONLY tieout.event USING btree (event_id, revision_no, month);
 
+-- Name: link_decision_cut; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX link_decision_cut ON tieout.link_decision USING btree (id) WHERE (action = 'cut'::text);
+
+-- Name: link_decision_seq; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX link_decision_seq ON tieout.link_decision USING btree (seq);
+
+-- Name: link_suggestion_rule; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX link_suggestion_rule ON tieout.link_suggestion USING btree (rule);
+
 -- Name: membership_history_component; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX membership_history_component ON tieout.membership_history USING btree (component, known_to);
@@ -2539,6 +2601,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.held_ex
 -- Name: link_decision append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.link_decision FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
+-- Name: link_evidence append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.link_evidence FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
 -- Name: quarantine append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
@@ -2636,6 +2702,11 @@ ALTER TABLE ONLY tieout.link_decision
 
 ALTER TABLE ONLY tieout.link_decision
     ADD CONSTRAINT link_decision_undoes_fkey FOREIGN KEY (undoes) REFERENCES tieout.link_decision(id);
+
+-- Name: link_evidence link_evidence_decision_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.link_evidence
+    ADD CONSTRAINT link_evidence_decision_fkey FOREIGN KEY (decision) REFERENCES tieout.link_decision(id);
 
 -- Name: part part_stream_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2978,6 +3049,11 @@ GRANT ALL ON FUNCTION tieout.ensure_partition(p_month date) TO tieout_app;
 REVOKE ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) TO tieout_app;
 
+-- Name: FUNCTION link_field(p_field text, p_amount bigint, p_currency text, p_entity text, p_body jsonb, p_personal jsonb); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.link_field(p_field text, p_amount bigint, p_currency text, p_entity text, p_body jsonb, p_personal jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.link_field(p_field text, p_amount bigint, p_currency text, p_entity text, p_body jsonb, p_personal jsonb) TO tieout_app;
+
 -- Name: FUNCTION make_append_only(p_table regclass); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.make_append_only(p_table regclass) FROM PUBLIC;
@@ -3121,9 +3197,17 @@ GRANT SELECT ON TABLE tieout.erasure TO tieout_app;
 
 GRANT SELECT,INSERT ON TABLE tieout.held_exception TO tieout_app;
 
+-- Name: TABLE link_evidence; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.link_evidence TO tieout_app;
+
 -- Name: TABLE link_standing; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT ON TABLE tieout.link_standing TO tieout_app;
+
+-- Name: TABLE link_suggestion; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE tieout.link_suggestion TO tieout_app;
 
 -- Name: TABLE part; Type: ACL; Schema: tieout; Owner: tieout_owner
 

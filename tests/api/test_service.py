@@ -14,6 +14,7 @@ import asyncpg
 import httpx
 import pytest
 
+from api import service
 from api.service import Listening, serve
 from api.wiring import Application, Half, read_configuration
 from collector import clock
@@ -35,6 +36,14 @@ from api.wiring import opened, read_configuration
 with opened(read_configuration(Path(sys.argv[1])), Path(sys.argv[2])) as application:
     asyncio.run(serve(application, host="127.0.0.1", port=0, poll_s=0.05))
 print("left cleanly")
+"""
+LINKS = """\
+links:
+  takings:
+    left: {events: [booking.booked]}
+    right: {events: [sale.sold]}
+    equal: [amount, currency]
+    within: {days_before: 1}
 """
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -289,6 +298,32 @@ async def test_retention_erases_while_it_runs_and_no_other_command_does(
     async with serving(application), asyncio.timeout(PATIENCE_S):
         while await kept():  # noqa: ASYNC110 -- the service's doing
             await asyncio.sleep(0.05)
+
+
+async def test_rules_are_matched_as_soon_as_something_new_is_known(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MATCH_S", 0.05)
+    path = write(tmp_path, more=LINKS)
+    application = Application(read_configuration(path), DatabaseStore(database), clock.now)
+    async with serving(application) as client:
+        await answer(client, "/v1/traces?key=1001", 200)
+        assert (await client.get("/v1/links/suggestions")).json() == {"items": [], "next": None}
+        nameless = [{**booking(n, 2), "slip": ""} for n in ("X", "Y")]
+        append(tmp_path / "bookings.jsonl", nameless)
+        found: list[str] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found) < 2:
+                query, found = "?limit=1", []
+                while query:
+                    page = (await client.get(f"/v1/links/suggestions{query}")).json()
+                    found += [item["document"]["number"] for item in page["items"]]
+                    query = page["next"] and f"?limit=1&cursor={page['next']}"
+        assert sorted(found) == ["BANK-X", "BANK-Y"]
+        item = (await client.get("/v1/links/suggestions?rule=takings")).json()["items"][0]
+        numbers = [c["document"]["number"] for c in item["candidates"]]
+        assert (item["why"], numbers) == ("AMBIGUOUS", ["2003", "1002"])
+        assert (await client.get("/v1/links/suggestions?rule=other")).json()["items"] == []
 
 
 async def test_a_port_that_is_taken_is_said_before_anything_starts(

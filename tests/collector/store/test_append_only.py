@@ -26,6 +26,7 @@ FACTS = (
     "event_202602",
     "held_exception",
     "link_decision",
+    "link_evidence",
     "quarantine",
     "quarantine_refusal",
     "quarantine_resolution",
