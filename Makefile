@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long coverage check format bench schema lock clean
+.PHONY: help setup demo test test-long coverage check format bench schema upgrade-fixture lock clean
 
 help: ## List the targets with a sentence each.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -48,6 +48,9 @@ bench: setup ## Measure speed against the physical limit; also writes build/benc
 
 schema: setup ## Write schema.sql, the JSON Schemas, boards and generated pages anew from their sources.
 	@$(BIN)/python scripts/generate
+
+upgrade-fixture: setup ## Write the backup that upgrades are tested with anew; never after its version was released.
+	@PYTHONPATH=. $(BIN)/python scripts/upgrade-fixture
 
 lock: setup ## Resolve the dependencies anew into requirements.lock (needs uv).
 	@uv pip compile -q --no-emit-index-url --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.lock

@@ -2,6 +2,7 @@
 
 from api.cli import (
     alerts,
+    backup,
     bridge,
     config,
     control,
@@ -32,6 +33,7 @@ for _commands in (
     bridge,
     alerts,
     quarantine,
+    backup,
     service,
     grafana,
     demo,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -70,31 +70,14 @@ class Store:
         joint = "&" if "?" in self._dsn else "?"
         return f"{self._dsn}{joint}options=-c%20role%3D{role}"
 
-    @asynccontextmanager
-    async def connect(self, role: Role = "tieout_app") -> AsyncIterator[Connection]:
-        """Open one connection as a role.
+    @property
+    def owner_dsn(self) -> str:
+        """The connection string of whoever owns the schema: of another server, the login as it is."""
+        return self.dsn("tieout_owner") if self._server is not None else self._dsn or ""
 
-        Raises:
-            NotConnected: the server cannot be reached or refuses the login, or the connection is lost
-                while it is used.
-            Transient: the server's disk is full.
-        """
-        try:
-            conn = await asyncpg.connect(self.dsn(role), server_settings=SESSION)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise NotConnected(
-                f"The store cannot be reached: {error}. Check `store.dsn`, or that the server runs."
-            ) from error
-        try:
-            yield conn
-        except asyncpg.DiskFullError as error:
-            raise Transient(_FULL, detail=repr(error)) from error
-        except DATABASE_ERRORS as error:
-            if conn.is_closed() or isinstance(error, _LOSING):
-                raise NotConnected(_LOST, detail=repr(error)) from error
-            raise
-        finally:
-            await conn.close()
+    def connect(self, role: Role = "tieout_app") -> AbstractAsyncContextManager[Connection]:
+        """Open one connection as a role; what it raises is said at `connected`."""
+        return connected(self.dsn(role))
 
     async def revive(self) -> None:
         """Start the embedded server again if it died; another's server is left to its owner."""
@@ -103,12 +86,39 @@ class Store:
 
     async def migrate(self) -> list[str]:
         """Apply missing migrations; return their names."""
-        return await migrate(self.dsn("tieout_owner") if self._server else self._dsn or "")
+        return await migrate(self.owner_dsn)
 
     async def missing_migrations(self) -> list[str]:
         """Return the names of the migrations that the database lacks."""
         async with self.connect() as conn:
             return await missing(conn)
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[Connection]:
+    """Open one connection.
+
+    Raises:
+        NotConnected: the server cannot be reached or refuses the login, or the connection is lost
+            while it is used.
+        Transient: the server's disk is full.
+    """
+    try:
+        conn = await asyncpg.connect(dsn, server_settings=SESSION)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise NotConnected(
+            f"The store cannot be reached: {error}. Check `store.dsn`, or that the server runs."
+        ) from error
+    try:
+        yield conn
+    except asyncpg.DiskFullError as error:
+        raise Transient(_FULL, detail=repr(error)) from error
+    except DATABASE_ERRORS as error:
+        if conn.is_closed() or isinstance(error, _LOSING):
+            raise NotConnected(_LOST, detail=repr(error)) from error
+        raise
+    finally:
+        await conn.close()
 
 
 def embedded_store(server: embedded.Server) -> Store:
