@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import os
+import pwd
+import signal
 import subprocess
 import time
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -22,6 +26,7 @@ from collector.store.session import remote_store
 from tests.api.cli.desk import Desk, same_signals
 from tests.api.cli.test_together import TIEOUT, typed
 from tests.support import shop
+from tests.support.debian import require
 from tests.support.postgres import Database, empty_database, fresh_database
 
 STATUS_TIME = "2026-01-31T08:00:00Z"
@@ -71,6 +76,12 @@ def kept(
 
 @pytest_asyncio.fixture
 async def other(server: Server) -> AsyncIterator[Database]:
+    async with empty_database(server) as database:
+        yield database
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def never_filled(server: Server) -> AsyncIterator[Database]:
     async with empty_database(server) as database:
         yield database
 
@@ -219,16 +230,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_refused_and_nothing_is_loaded(
-    damage: str, kept: Kept, other: Database, tmp_path: Path
+    damage: str, kept: Kept, never_filled: Database, tmp_path: Path
 ) -> None:
     file = tmp_path / "a.backup"
     file.write_bytes(kept.file.read_bytes())
     change, sentence = DAMAGES[damage]
     change(file)
-    answer = Desk(tmp_path).start().over(dsn(other))(f"restore {file}")
+    answer = Desk(tmp_path).start().over(dsn(never_filled))(f"restore {file}")
     assert (answer.code, answer.out) == (1, "")
     assert sentence in answer.err
-    assert asked(other, EMPTY)
+    assert asked(never_filled, EMPTY)
 
 
 def test_neither_a_store_with_something_in_it_nor_a_file_is_overwritten(kept: Kept) -> None:
@@ -287,6 +298,45 @@ def test_killed_in_the_middle_it_leaves_an_empty_store_and_can_be_repeated(
         runner.run(conn.close())
     assert asked(other, EMPTY)
     assert desk(f"restore {kept.file}").code == 0
+    assert desk("dump").out == kept.dump
+
+
+@contextmanager
+def postgres_15(folder: Path) -> Iterator[str]:
+    """Serve an empty PostgreSQL 15 on a socket in a folder; give its address."""
+    binary = "/usr/lib/postgresql/15/bin/postgres"
+    programs = Path(require("postgresql-15", binary=binary)).parent
+    data = folder / "pg15"
+    data.mkdir(mode=0o700)
+    user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+    if user is not None:
+        os.chown(data, user, -1)
+    options = {"user": user, "cwd": folder, "stdout": subprocess.DEVNULL}
+    initdb = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust"]
+    subprocess.run(initdb, check=True, **options)  # type: ignore[call-overload]  # noqa: S603 -- Debian's
+    start = [binary, "-D", str(data), "-c", "listen_addresses=", "-k", str(data)]
+    with subprocess.Popen(start, stderr=subprocess.DEVNULL, **options) as process:  # type: ignore[call-overload]  # noqa: S603 -- Debian's
+        try:
+            yield f"postgresql://postgres@/postgres?host={quote(str(data), safe='')}"
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.long
+def test_it_moves_to_postgresql_15_and_back(
+    kept: Kept, other: Database, base: Path, tmp_path: Path
+) -> None:
+    with postgres_15(base) as address:
+        desk = moved(kept.desk, other, tmp_path)
+        desk.config.with_name("store.dsn").write_text(address)
+        ends = time.monotonic() + 60
+        while (answer := desk(f"restore {kept.file}")).code:
+            assert "cannot be reached" in answer.err
+            assert time.monotonic() < ends
+        assert desk("dump").out == kept.dump
+        assert desk(f"backup {tmp_path / 'b.backup'}").code == 0
+    desk.config.with_name("store.dsn").write_text(dsn(other))
+    assert desk(f"restore {tmp_path / 'b.backup'}").code == 0
     assert desk("dump").out == kept.dump
 
 
