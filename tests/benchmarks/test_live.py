@@ -153,12 +153,16 @@ class Api:
         return 0.0
 
 
-@contextmanager
-def running(folder: Path, database: Database) -> Iterator[tuple[subprocess.Popen[str], Api]]:
-    """Run `tieout run` on a free port until it is no longer used."""
+def configure(folder: Path, database: Database) -> None:
     (folder / "tieout.yaml").write_text(CONFIGURATION, encoding="utf-8")
     (folder / "store.dsn").write_text(database.server.dsn("postgres", database.name))
     (folder / "api.key").write_text(KEY)
+
+
+@contextmanager
+def running(folder: Path, database: Database) -> Iterator[tuple[subprocess.Popen[str], Api]]:
+    """Run `tieout run` on a free port until it is no longer used."""
+    configure(folder, database)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     words = [TIEOUT, "--config", str(folder / "tieout.yaml"), "run", "--port", str(port)]
