@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long coverage check format bench schema lock clean
+.PHONY: help setup demo test test-long coverage check format bench bench-long schema upgrade-fixture lock clean
 
 help: ## List the targets with a sentence each.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -23,7 +23,7 @@ test: setup check ## Run what CI runs: style, types, import contracts and the te
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not bench"
 
 test-long: setup ## Run the tests that take longer: fault campaigns and large inputs.
-	@$(BIN)/python -m pytest -m long
+	@$(BIN)/python -m pytest -m "long and not bench"
 
 # test_crash kills commands by the clock, and being measured makes them slow.
 coverage: setup ## Run the suite with branch coverage of what decides about money; fail below the floor.
@@ -44,10 +44,16 @@ format: setup ## Format the code and mend what ruff can mend.
 	@$(BIN)/ruff format .
 
 bench: setup ## Measure speed against the physical limit; also writes build/bench.json.
-	@$(BIN)/python -m pytest -q -s -m bench tests/benchmarks
+	@$(BIN)/python -m pytest -q -s -m "bench and not long" tests/benchmarks
+
+bench-long: setup ## Measure what takes hours: files of 5 GB.
+	@$(BIN)/python -m pytest -q -s -m "bench and long" tests/benchmarks
 
 schema: setup ## Write schema.sql, the JSON Schemas, boards and generated pages anew from their sources.
 	@$(BIN)/python scripts/generate
+
+upgrade-fixture: setup ## Write the backup that upgrades are tested with anew; never after its version was released.
+	@PYTHONPATH=. $(BIN)/python scripts/upgrade-fixture
 
 lock: setup ## Resolve the dependencies anew into requirements.lock (needs uv).
 	@uv pip compile -q --no-emit-index-url --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.lock

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import NamedTuple
 
 from api.wiring import Application
 from collector.errors import TieoutError
@@ -12,6 +13,8 @@ from control_checks.schedule import pause
 
 POLL_S = 1.0
 """From the end of a pass to the next one of the same stream, unless its connector wants more."""
+LIVELY_S = 0.3
+"""The same after a pass that brought something: a line of a busy file is in the store within a second."""
 BACKOFF_S_MAX = 60.0
 QUERY_S_MAX = 300.0
 """A server that does not answer for so long, to one statement, is taken for gone."""
@@ -19,6 +22,19 @@ CONNECTIONS_MAX = 8
 """More streams than these take turns."""
 
 _log = logging.getLogger(__name__)
+
+
+class Pass(NamedTuple):
+    """What came of reading a stream to its present end.
+
+    Why that failed, all that is worth saying, for how many seconds the source asked to be left alone, and
+    how many records it gave.
+    """
+
+    trouble: str = ""
+    remarks: str = ""
+    wait_s: float = 0.0
+    read: int = 0
 
 
 class Tail:
@@ -42,28 +58,22 @@ class Tail:
         name = f"{source.source}/{source.stream}"
         failures, said = 0, ""
         while not stop.is_set():
-            wait_s = 0.0
             try:
-                trouble, remarks, wait_s = await self._once(source, pool, stop)
+                done = await self._once(source, pool, stop)
             except Exception as error:  # noqa: BLE001 -- a defect of one stream's code must not end the others
                 _log.exception("Reading %s failed.", name)
-                trouble = remarks = repr(error)
-            if remarks and remarks != said:
-                _log.warning("%s: %s", name, remarks)
-            said = remarks
-            failures = failures + 1 if trouble else 0
-            (self.failing.add if trouble else self.failing.discard)(name)
-            backoff_s = min(self._poll_s * 2 ** min(failures, 16), BACKOFF_S_MAX)
-            await pause(stop, max(backoff_s, source.pause_s, wait_s))
+                done = Pass(repr(error), repr(error))
+            if done.remarks and done.remarks != said:
+                _log.warning("%s: %s", name, done.remarks)
+            said = done.remarks
+            failures = failures + 1 if done.trouble else 0
+            (self.failing.add if done.trouble else self.failing.discard)(name)
+            poll_s = min(LIVELY_S, self._poll_s) if done.read and not failures else self._poll_s
+            backoff_s = min(poll_s * 2 ** min(failures, 16), BACKOFF_S_MAX)
+            await pause(stop, max(backoff_s, source.pause_s, done.wait_s))
 
-    async def _once(
-        self, source: Source, pool: Pool, stop: asyncio.Event
-    ) -> tuple[str, str, float]:
-        """Read a stream to its present end.
-
-        Returns why that failed, all that is worth saying, and for how many seconds the source asked
-        to be left alone.
-        """
+    async def _once(self, source: Source, pool: Pool, stop: asyncio.Event) -> Pass:
+        """Read a stream to its present end."""
 
         def progress(_part: str, _records: int, _size: int | None) -> None:
             if stop.is_set():
@@ -74,10 +84,10 @@ class Tail:
                 with self._application.collector(conn) as collector:
                     tally = await collector.sync(source, progress)
         except _Stopped:
-            return "", "", 0.0
+            return Pass()
         except (TieoutError, *DATABASE_ERRORS) as error:
-            return str(error), str(error), 0.0
-        return tally.failed, " ".join(tally.remarks), tally.wait_s
+            return Pass(str(error), str(error))
+        return Pass(tally.failed, " ".join(tally.remarks), tally.wait_s, tally.read)
 
 
 class _Stopped(Exception):

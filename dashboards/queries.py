@@ -8,6 +8,7 @@ RECORDS = (
     "sum by (outcome) (increase(tieout_ingest_events_total{source=~'$source'}[$__rate_interval]))"
 )
 LAG = "max by (source, stream) (tieout_ingest_lag_seconds{source=~'$source'})"
+BEHIND = "max by (source, stream) (tieout_ingest_behind_seconds{source=~'$source'})"
 WATERMARK_AGE = "time() - min by (source, stream) (tieout_ingest_watermark_timestamp_seconds{source=~'$source'})"
 COVERAGE = "min by (source, stream) (tieout_coverage_ratio{source=~'$source'})"
 GAPS = "sum by (source, stream) (tieout_coverage_gap_records{source=~'$source'})"

@@ -2,6 +2,7 @@
 
 from api.cli import (
     alerts,
+    backup,
     bridge,
     config,
     control,
@@ -34,6 +35,7 @@ for _commands in (
     alerts,
     quarantine,
     mapping,
+    backup,
     service,
     grafana,
     demo,

@@ -131,7 +131,10 @@ async def measure(store: Store, configuration: Configuration, now: datetime) -> 
 async def _cheap(conn: Connection, configuration: Configuration, now: datetime) -> Measurement:
     out = Measurement()
     counted = await observed.records(conn)
+    behind = await observed.behind(conn, now)
     for stream in configuration.streams():
+        if stream in behind:
+            out.set("tieout_ingest_behind_seconds", behind[stream], *stream)
         for outcome in OUTCOMES:
             found = counted.get(stream, {}).get(outcome, 0)
             out.set("tieout_ingest_events_total", found, *stream, outcome)

@@ -30,7 +30,8 @@ def check_version(folder: Folder) -> None:
     if found != MAJOR:
         raise Misconfigured(
             f"{folder.path} holds data of PostgreSQL {found}; this Tieout runs PostgreSQL {MAJOR}. "
-            f"Use the Tieout that made it, or give --data-dir a new folder and load the data again."
+            f"Use the Tieout that made it; to move on, `tieout backup` with that one and `tieout restore` "
+            f"with this one into a new --data-dir."
         )
 
 

@@ -33,11 +33,12 @@ async def migrate(dsn: str) -> list[str]:
                 f"Tieout needs {POSTGRES_MAJOR_MIN} or newer."
             )
         await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        await _ensure_roles(conn)
+        await ensure_roles(conn)
         return await _apply(conn)
 
 
-async def _ensure_roles(conn: asyncpg.Connection) -> None:
+async def ensure_roles(conn: asyncpg.Connection) -> None:
+    """Make the three roles that rights are granted to, where they are missing."""
     there = {r["rolname"] for r in await conn.fetch("SELECT rolname FROM pg_roles")}
     for role in _ROLES:
         if role in there:

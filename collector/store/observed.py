@@ -26,6 +26,17 @@ FROM tieout.stream s JOIN tieout.batch b ON b.stream = s.id LEFT JOIN unread u O
 GROUP BY s.source, s.stream
 """
 
+# A batch that ends its part has an ending. Replayed and swept records come in batches without a part.
+_BEHIND = """
+SELECT s.source, s.stream, CASE WHEN last.ending IS NULL THEN
+       greatest(extract(epoch FROM $1 - (SELECT recorded_at FROM tieout.commit_log WHERE seq = coalesce(
+           (SELECT max(seq) FROM tieout.batch WHERE stream = s.id AND part IS NOT NULL AND ending IS NOT NULL),
+           (SELECT min(seq) FROM tieout.batch WHERE stream = s.id AND part IS NOT NULL)))), 0)
+       ELSE 0 END::float8
+FROM tieout.stream s CROSS JOIN LATERAL (
+    SELECT ending FROM tieout.batch WHERE stream = s.id AND part IS NOT NULL ORDER BY seq DESC LIMIT 1) last
+"""
+
 _CONTROLS = """
 SELECT control, verdict, complete, count(*) AS runs, max(finished_at) AS last
 FROM tieout.control_run GROUP BY control, verdict, complete
@@ -170,6 +181,12 @@ async def records(conn: Connection) -> dict[tuple[str, str], dict[str, int]]:
         }
         for r in await conn.fetch(_RECORDS)
     }
+
+
+async def behind(conn: Connection, now: datetime) -> dict[tuple[str, str], float]:
+    """Return for how many seconds each (source, stream) was not read to its end; 0 where it is."""
+    found = await conn.fetch(_BEHIND, now)
+    return {(source, stream): seconds for source, stream, seconds in found}
 
 
 async def control_runs(conn: Connection) -> list[dict[str, Any]]:

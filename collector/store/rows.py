@@ -5,7 +5,6 @@ event can be done in another thread, before its surrogates are known: `event_tai
 for its first two columns. The format: "COPY", "Binary Format" in PostgreSQL's manual.
 """
 
-import io
 import struct
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -280,6 +279,10 @@ def _int(raw: bytes) -> int:
     return int.from_bytes(raw, "big", signed=True)
 
 
-def stream(rows: Iterable[bytes]) -> io.BytesIO:
-    """Make the whole COPY stream of packed rows."""
-    return io.BytesIO(b"".join((_SIGNATURE, *rows, _TRAILER)))
+def stream(rows: Iterable[bytes]) -> memoryview:
+    """Make the whole COPY stream of packed rows.
+
+    No file: asyncpg makes a class for each, which holds the bytes until the next collection of garbage. And
+    no bytes: these it takes for a path.
+    """
+    return memoryview(b"".join((_SIGNATURE, *rows, _TRAILER)))

@@ -1,8 +1,7 @@
 """The store, opened: connections as one of three roles, to the embedded server or to any other."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -37,11 +36,14 @@ class Store:
         joint = "&" if "?" in self._dsn else "?"
         return f"{self._dsn}{joint}options=-c%20role%3D{role}"
 
-    @asynccontextmanager
-    async def connect(self, role: Role = "tieout_app") -> AsyncIterator[Connection]:
-        """Open one connection as a role; see `connected` for what is raised."""
-        async with connected(self.dsn(role)) as conn:
-            yield conn
+    @property
+    def owner_dsn(self) -> str:
+        """The connection string of whoever owns the schema: of another server, the login as it is."""
+        return self.dsn("tieout_owner") if self._server is not None else self._dsn or ""
+
+    def connect(self, role: Role = "tieout_app") -> AbstractAsyncContextManager[Connection]:
+        """Open one connection as a role; what it raises is said at `connected`."""
+        return connected(self.dsn(role))
 
     async def revive(self) -> None:
         """Start the embedded server again if it died; another's server is left to its owner."""
@@ -50,7 +52,7 @@ class Store:
 
     async def migrate(self) -> list[str]:
         """Apply missing migrations; return their names."""
-        return await migrate(self.dsn("tieout_owner") if self._server else self._dsn or "")
+        return await migrate(self.owner_dsn)
 
     async def missing_migrations(self) -> list[str]:
         """Return the names of the migrations that the database lacks."""

@@ -77,6 +77,13 @@ CATALOGUE = (
         STREAM,
     ),
     Metric(
+        "tieout_ingest_behind_seconds",
+        "gauge",
+        "seconds",
+        "Time since the stream was last read to its present end; 0 where nothing waits to be read.",
+        STREAM,
+    ),
+    Metric(
         "tieout_ingest_watermark_timestamp_seconds",
         "gauge",
         "seconds",

@@ -29,7 +29,7 @@ from connectors.kit.lines import TAIL_BYTES_MAX, Batch, Lines, Prefix, skipped
 from connectors.kit.records import OverlongBuilder
 from connectors.kit.streams import BLOCK_BYTES, CutOffError, Stream
 
-CHUNK_BYTES_MAX: Final = 16 << 20
+CHUNK_BYTES_MAX: Final = 4 << 20
 """Of the file in one chunk, unless a single record is longer."""
 
 FIRST_RECORDS_MAX: Final = 1_000

@@ -36,7 +36,7 @@ INGEST = Row(
     "Ingest",
     [
         (
-            12,
+            8,
             lines(
                 Text(
                     "Records taken in",
@@ -50,7 +50,7 @@ INGEST = Row(
             ),
         ),
         (
-            12,
+            8,
             lines(
                 Text(
                     "Time since a stream brought something new",
@@ -61,6 +61,20 @@ INGEST = Row(
                 queries.LAG,
                 "{{source}}/{{stream}}",
                 limits(DAY_S, 3 * DAY_S),
+            ),
+        ),
+        (
+            8,
+            lines(
+                Text(
+                    "Reading is behind",
+                    "s",
+                    "Since each stream was last read to its present end; 0 where nothing waits to be read.",
+                    "if it keeps growing the source brings more than is read: see whether the database's disk keeps up.",
+                ),
+                queries.BEHIND,
+                "{{source}}/{{stream}}",
+                limits(60, 600),
             ),
         ),
         (

@@ -11,16 +11,18 @@ from collector.pipeline.ahead import Source
 
 
 @pytest.mark.parametrize(
-    ("trouble", "source_asks_s", "pause_s", "waited_s"),
+    ("read", "trouble", "source_asks_s", "pause_s", "waited_s"),
     [
-        ("", 0.0, 0.0, 1.0),
-        ("", 0.0, 60.0, 60.0),  # as its connector wants
-        ("throttled", 0.0, 0.0, 2.0),
-        ("throttled", 120.0, 60.0, 120.0),  # as its source asks
+        (0, "", 0.0, 0.0, 1.0),
+        (1, "", 0.0, 0.0, 0.3),  # there may be more soon
+        (1, "", 0.0, 60.0, 60.0),  # as its connector wants
+        (1, "throttled", 0.0, 0.0, 2.0),
+        (0, "throttled", 120.0, 60.0, 120.0),  # as its source asks
     ],
 )
 async def test_a_stream_is_left_alone_as_long_as_its_source_wants(
     monkeypatch: pytest.MonkeyPatch,
+    read: int,
     trouble: str,
     source_asks_s: float,
     pause_s: float,
@@ -28,8 +30,8 @@ async def test_a_stream_is_left_alone_as_long_as_its_source_wants(
 ) -> None:
     stop, waited = asyncio.Event(), []
 
-    async def once(*_: object) -> tuple[str, str, float]:
-        return trouble, trouble, source_asks_s
+    async def once(*_: object) -> tail.Pass:
+        return tail.Pass(trouble, trouble, source_asks_s, read)
 
     async def pause(_: asyncio.Event, seconds: float) -> None:
         waited.append(seconds)

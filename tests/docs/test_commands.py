@@ -96,8 +96,10 @@ def test_the_demo_prints_what_the_readme_shows(base: Path, tmp_path: Path) -> No
 
 
 def run(line: str, data: Path, folder: Path) -> str:
-    """Run one command as a shell would, with a data folder of the test's own; return what it printed."""
+    """Run one command as a shell would, with data folders of the test's own; return what it printed."""
     words = shlex.split(line, comments=True)[1:]
+    if words[0] == "--data-dir":  # a second one
+        words[1] = str(data.with_name(Path(words[1]).name))
     command = [str(Path(sys.executable).with_name("tieout")), "--data-dir", str(data), *words]
     done = subprocess.run(  # noqa: S603 -- our own command, with words of our own documents
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=120

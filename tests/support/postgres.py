@@ -78,6 +78,20 @@ async def fresh_database(server: Server) -> AsyncIterator[Database]:
         await admin.close()
 
 
+@asynccontextmanager
+async def empty_database(server: Server) -> AsyncIterator[Database]:
+    """Give a database without a schema."""
+    name = f"test_{uuid4().hex}"
+    admin = await asyncpg.connect(server.dsn("postgres", "postgres"))
+    try:
+        for statement in database_sql(name):
+            await admin.execute(statement)
+        yield Database(server, name)
+    finally:
+        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await admin.close()
+
+
 async def _ensure_template(admin: asyncpg.Connection, server: Server) -> None:
     ready = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
     if await admin.fetchval(ready, TEMPLATE):

@@ -1,6 +1,6 @@
 import asyncio
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -8,10 +8,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from api.wiring import Application
 from collector.clock import stopwatch
+from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.measure import Meter, measure
 from collector.settings.load import Configuration
-from collector.store import alerts, observed
+from collector.store import alerts, ingest, observed
 from collector.store.session import Store
 from collector.telemetry.metrics import (
     BY_NAME,
@@ -126,6 +128,45 @@ async def test_ingest_and_coverage_tell_what_became_of_the_records(
     assert value(text, "tieout_ingest_watermark_timestamp_seconds", **payments) == watermark
     assert value(text, "tieout_coverage_ratio", **payments, measure="count") is None
     assert value(text, "tieout_coverage_gap_records", **payments, measure="count") == 0
+
+
+async def test_a_stream_is_behind_while_its_end_is_not_reached(
+    filled: tuple[Store, Configuration], tmp_path: Path
+) -> None:
+    """The first batch of a pass holds 1,000 records; the collector ends after it, once."""
+    store, configuration = filled
+
+    async def behind(now: datetime = NOW) -> tuple[float | None, float | None]:
+        text = render(await measure(store, configuration, now))
+        invoices, people = (
+            value(text, "tieout_ingest_behind_seconds", source=source, stream=stream)
+            for source, stream in (("erp", "invoices"), ("hr", "people"))
+        )
+        return invoices, people
+
+    def interrupted(*_: object) -> None:
+        raise InterruptedError
+
+    async def read(progress: Callable[..., None] | None) -> None:
+        application = Application(configuration, store, at(NOW - timedelta(minutes=10)))
+        async with store.connect() as conn:
+            with application.collector(conn) as collector:
+                await collector.sync(application.sources(("erp",))[0], progress)
+
+    assert await behind() == (0, 0)
+    with (tmp_path / "invoices.jsonl").open("a") as more:
+        more.writelines(shop.line(f"N{n}", "received", 1) + "\n" for n in range(1_001))
+    with pytest.raises(InterruptedError):
+        await read(interrupted)
+    invoices, people = await behind(NOW + timedelta(minutes=1))
+    assert invoices == pytest.approx(3660, abs=1e-3)
+    assert people == 0
+    await read(None)
+    assert await behind() == (0, 0)
+    async with store.connect() as conn:  # as a replay of quarantined records does
+        replayed = ingest.BatchRow(0, 1, None, "quarantine", "a mapping", None, None)
+        await commit(conn, batch_of(replayed, []), lambda _: 20, at(NOW))
+    assert await behind() == (0, 0)
 
 
 async def test_transactions_are_counted_where_they_wait_or_how_they_ended(
