@@ -2,17 +2,21 @@
 
 from collections import Counter
 from copy import deepcopy
+from datetime import datetime
 from random import Random  # noqa: TID251 -- seeded below
 from typing import Any
 
+import msgspec
 import pytest
 
-from collector.store import runs
+from collector import clock
+from collector.pipeline.link import Links
+from collector.store import runs, totals
 from collector.store.runs import population
 from control_checks import cases
-from control_checks.cases import Case, instant
+from control_checks.cases import CLOCK, CONTROL, Case, instant
 from control_checks.registry import CHECKS
-from tests.control_checks.test_cases import prepared
+from tests.control_checks.test_cases import prepared, run
 from tests.support.postgres import Database
 
 CLAIMS = 14
@@ -154,3 +158,32 @@ async def test_where_too_many_steps_are_asked_for_nothing_is_plain(database: Dat
         )
     assert rows
     assert not any(row["plain"] for row in rows)
+
+
+async def test_what_a_person_decides_later_changes_nothing_that_was_settled_at_first_sight(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "REST_SHARE_MAX", 1.0)
+    lines = [
+        "2026-01-12 09:00   expense_report C1   submitted        EUR 10.00",
+        "2026-01-12 10:00   expense_report C1   final_approved   EUR 10.00",
+        "2026-01-12 11:00   journal J1          posted           EUR 10.00   for=C1",
+    ]
+    case = Case("cut later", "2026-01-30 08:00", "\n".join(lines), {})
+    engine = await prepared(database, CHECKS["approved_not_posted"], case)
+    async with engine.store.connect() as conn:
+        known = await totals.last_recorded(conn, case.as_of)
+        before = await run(engine, msgspec.structs.replace(case, known=_berlin(known)))
+        links = Links(conn, lambda _kind: 20, clock.now, "a person")
+        await links.cut("C1", "J1", "another claim's")
+    again = await run(engine, msgspec.structs.replace(case, known=_berlin(known)))
+    later = await engine.run(CONTROL, case.as_of, None, trigger="command", actor="test")
+    assert [(r.population["ok"], r.population["exceptions"]) for r in (before, again, later)] == [
+        (1, 0),
+        (1, 0),
+        (0, 1),
+    ]
+
+
+def _berlin(instant: datetime) -> str:
+    return instant.astimezone(CLOCK).replace(tzinfo=None).isoformat()

@@ -282,7 +282,7 @@ def test_another_major_version_is_refused_with_what_to_do(data: Path) -> None:
     (data / "pg").mkdir(parents=True)
     (data / "pg/PG_VERSION").write_text("17\n")
     with (
-        pytest.raises(Misconfigured, match=r"PostgreSQL 17.*--data-dir a new folder"),
+        pytest.raises(Misconfigured, match=r"PostgreSQL 17.*new --data-dir"),
         running(data),
     ):
         pass
