@@ -102,8 +102,9 @@ def _show_change(change: Change) -> None:
 
 def _show_decision(d: Decided) -> None:
     undone = f", taken back by decision {d.undone_by}" if d.undone_by is not None else ""
+    about = d.name if d.action == "ignore" else f"{d.document} {d.name or d.other}"
     out.print(
-        f"decision {d.id}: {d.action} {d.document} {d.other}, {d.actor}, {d.at:%Y-%m-%d %H:%M:%S}:"
+        f"decision {d.id}: {d.action} {about}, {d.actor}, {d.at:%Y-%m-%d %H:%M:%S}:"
         f" {d.reason}{undone}",
         markup=False,
     )
@@ -152,12 +153,28 @@ def cut(invocation: Invocation, document: str, other: str, reason: str) -> None:
         out.print(f"They still belong to one transaction, by way of {names}.", markup=False)
 
 
+@link.command(
+    epilog=example("tieout link ignore claim_number 99999 --reason 'typed where there is no claim'")
+)
+@click.argument("kind")
+@click.argument("value")
+@click.option("--scope", default=None, help="Within what it is unique, where there are several.")
+@REASON
+@click.pass_obj
+def ignore(invocation: Invocation, kind: str, value: str, scope: str | None, reason: str) -> None:
+    """Have VALUE join nothing, whichever documents hold it as their KIND: a dummy, a default.
+
+    `tieout readiness` and the control `weak_key` name such values.
+    """
+    _decide(invocation, reason, lambda links_: links_.ignore(kind, value, reason, scope))
+
+
 @link.command(epilog=example("tieout link undo 3 --reason 'it was the same claim after all'"))
 @click.argument("decision", type=int, metavar="ID")
 @REASON
 @click.pass_obj
 def undo(invocation: Invocation, decision: int, reason: str) -> None:
-    """Take a link or a cut back. That it was made stays known."""
+    """Take a link, a cut or an ignored value back. That it was decided stays known."""
     _decide(invocation, reason, lambda links_: links_.undo(decision, reason))
 
 

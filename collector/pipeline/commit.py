@@ -228,7 +228,7 @@ class Correlation:
         self.limit = limit
         self.names = p.names
         self.references = p.references
-        self.cuts: links.Cuts = {}
+        self.cuts = links.Cuts()
         self.known = list(map(memory.get, p.names))
         self.packed = Packed()
         self.ids: list[int] = []
@@ -280,7 +280,7 @@ class Correlation:
         self.cuts = await links.cuts(self.conn)
         if self.cuts:
             self.references = [
-                [rows.without_cut(tail, self.cuts.get(name, frozenset())) for tail in told]
+                [rows.without_cut(tail, self.cuts.of(name)) for tail in told]
                 for name, told in zip(self.names, self.references, strict=True)
             ]
 

@@ -59,6 +59,8 @@ class Change(msgspec.Struct, frozen=True):
 class Decided(msgspec.Struct, frozen=True):
     """What a person or a rule decided; `undone_by` is the decision that took it back.
 
+    `name` is the name that joins nothing (`other`), for the document or for all (action `ignore`).
+
     `evidence` is what a rule saw, also where a person accepted what it suggested.
     """
 
@@ -66,6 +68,7 @@ class Decided(msgspec.Struct, frozen=True):
     action: str
     document: str
     other: str
+    name: str
     reason: str
     actor: str
     at: datetime
@@ -98,6 +101,7 @@ async def decided(conn: Connection, decisions: Sequence[Decision]) -> list[Decid
             d.action,
             d.document.hex(),
             d.other.hex(),
+            d.name,
             d.reason,
             d.actor,
             d.recorded_at,
@@ -120,8 +124,12 @@ async def explain(
     target = await links.member(conn, other) if other is not None else None
     rows = await explanations.members(conn, asked.component, COMPONENT_DOCUMENTS_MAX + 1)
     named = {row["id"]: Named(row["kind"], row["number"], row["content_id"].hex) for row in rows}
-    made = await links.decisions(conn, [bytes.fromhex(n.id) for n in named.values()])
-    edges = await _edges(conn, limit, named, made)
+    held: dict[bytes, list[Any]] = defaultdict(list)
+    for row in await explanations.names(conn, list(named)):
+        held[ingest.content_of(row["value_hash"], row["name_hash"])].append(row)
+    about = [*(bytes.fromhex(n.id) for n in named.values()), *held]
+    made = await links.decisions(conn, about)
+    edges = await _edges(conn, limit, named, held, made)
     suspended = bool(rows) and rows[0]["suspended"]
     return Explanation(
         asked.id.hex() if suspended else min(n.id for n in named.values()),
@@ -135,17 +143,18 @@ async def explain(
 
 
 async def _edges(
-    conn: Connection, limit: Limit, named: Mapping[int, Named], made: Sequence[Decision]
+    conn: Connection,
+    limit: Limit,
+    named: Mapping[int, Named],
+    held: Mapping[bytes, Sequence[Any]],
+    made: Sequence[Decision],
 ) -> list[Edge]:
     """Return the names that several documents hold, or would be joined by."""
-    held: dict[bytes, list[Any]] = defaultdict(list)
-    for row in await explanations.names(conn, list(named)):
-        held[ingest.content_of(row["value_hash"], row["name_hash"])].append(row)
     most = {name: limit(rows[0]["kind"]) for name, rows in held.items()}
     stored = await ingest.look_up(conn, list(most), list(most.values()))
     decisions: dict[bytes, list[int]] = defaultdict(list)
     for d in made:
-        name = d.other if d.action == "cut" else content_id(link_name(d.document, d.other))
+        name = content_id(link_name(d.document, d.other)) if d.action == "add" else d.other
         decisions[name].append(d.id)
     edges = []
     for name, rows in held.items():

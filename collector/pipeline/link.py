@@ -83,6 +83,27 @@ class Links:
                 await self._regroup(touched, seq)
             return [await links.decision(self._conn, number) for number in numbers]
 
+    async def ignore(
+        self, kind: str, value: str, reason: str, scope: str | None = None
+    ) -> Decision:
+        """Have a value of a kind join nothing, whichever documents hold it now or later.
+
+        Raises:
+            Permanent: no document holds it as identity, several scopes have it, or it is ignored already.
+        """
+        async with self._conn.transaction():
+            seq = await self._begin()
+            name = content_id(await links.name_held(self._conn, kind, value, scope))
+            if name in (await links.cuts(self._conn)).ignored:
+                raise Permanent(f"The {kind} '{value}' joins nothing already: a person said so.")
+            touched = await ingest.components_holding(self._conn, [name])
+            number = await links.insert(
+                self._conn, seq, "ignore", reason, self._actor, about=(name, name)
+            )
+            await ingest.change_roles(self._conn, name, IDENTITY, CUT)
+            await self._regroup(touched, seq)
+            return await links.decision(self._conn, number)
+
     async def accept(self, id_: str, n: int, reason: str) -> Decision:
         """Link the document of a suggestion with its `n`-th candidate.
 
@@ -147,7 +168,7 @@ class Links:
         return found, wanted
 
     async def undo(self, number: int, reason: str) -> Decision:
-        """Take a link or a cut back.
+        """Take a link, a cut or an ignored value back.
 
         Raises:
             Permanent: there is none of that number, or it was taken back before.
@@ -162,13 +183,21 @@ class Links:
         if decided.undone_by is not None:
             raise Permanent(f"Link {number} was taken back before.")
         await links.insert(self._conn, seq, "undo", reason, self._actor, undoes=number)
+        if decided.action == "ignore":
+            await ingest.change_roles(self._conn, decided.other, CUT, IDENTITY)
+            touched = await ingest.components_holding(self._conn, [decided.other])
+            await self._regroup(touched, seq)
+            return
         document = await links.member(self._conn, decided.document.hex())
         if decided.action == "add":
             name = content_id(link_name(decided.document, decided.other))
             touched = await self._components_of(name)
             await ingest.unlink(self._conn, name)
         else:
-            await ingest.change_role(self._conn, document.document, decided.other, CUT, IDENTITY)
+            if decided.other not in (await links.cuts(self._conn)).ignored:
+                await ingest.change_role(
+                    self._conn, document.document, decided.other, CUT, IDENTITY
+                )
             touched = await self._components_of(decided.other)
         await self._regroup(touched | {document.component}, seq)
 

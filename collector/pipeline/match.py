@@ -188,7 +188,7 @@ class Sight(NamedTuple):
         pair = frozenset((left, right))
         if pair in self.refused:
             return True
-        cut = {name for end in pair for name in self.cuts.get(end, ())}
+        cut = {name for end in pair for name in self.cuts.of(end)}
         return bool(cut) and content_id(link_name(left, right)) in cut
 
 

@@ -54,7 +54,7 @@ async def rebuild(conn: Connection, limit: Limit, clock: Clock) -> int:
         async for facts in derived.documents(conn):
             document, told = told_by(facts)
             documents.append(document)
-            cut = cuts.get(document.content, frozenset())
+            cut = cuts.of(document.content)
             of_links = _of_links(document, linked) if facts.stands else ()
             for r in (*_without(told, cut), *of_links):
                 references.append(r)

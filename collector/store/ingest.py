@@ -252,6 +252,21 @@ async def change_role(
     )
 
 
+async def change_roles(conn: Connection, name: bytes, before: int, after: int) -> None:
+    """Give all references to a name, by its content id, another role, but where a person cut a single document's."""
+    by_value, by_name = hashes_of(name)
+    await conn.execute(
+        "UPDATE tieout.reference SET role = $4 WHERE value_hash = $1 AND name_hash = $2 AND role = $3"
+        " AND document NOT IN (SELECT d.id FROM tieout.link_standing c JOIN tieout.document d"
+        " ON d.content_id = c.document WHERE c.action = 'cut' AND c.other = $5)",
+        by_value,
+        by_name,
+        before,
+        after,
+        _uuid(name),
+    )
+
+
 async def unlink(conn: Connection, name: bytes) -> None:
     """Take the name of a link, by its content id, from the documents that hold it."""
     await conn.execute(

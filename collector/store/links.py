@@ -3,26 +3,44 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from asyncpg.pgproto.pgproto import UUID
 
 from collector.errors import Permanent
-from collector.model.reference import IDENTITY, fold, value_hash
+from collector.model.reference import IDENTITY, Name, fold, value_hash
 from collector.store import ingest
 from collector.store.ingest import Connection
 
-Cuts = Mapping[bytes, frozenset[bytes]]
-"""By document, the names that join nothing for it: all by content id."""
+
+class Cuts(msgspec.Struct, frozen=True):
+    """The names that join nothing: for single documents, and for all. All by content id."""
+
+    by_document: Mapping[bytes, frozenset[bytes]] = {}
+    ignored: frozenset[bytes] = frozenset()
+
+    def of(self, document: bytes) -> frozenset[bytes]:
+        """Return the names that join nothing for a document."""
+        own = self.by_document.get(document)
+        return self.ignored if own is None else self.ignored | own
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is cut."""
+        return bool(self.by_document or self.ignored)
+
 
 DECIDED = 0
 """Stands for the batch of a reference that a person or a rule decided and no source told."""
 
 _DECISIONS = """
-SELECT d.id, d.action, d.document, d.other, d.reason, d.actor, l.recorded_at, u.id AS undone_by
+SELECT d.id, d.action, d.document, d.other, coalesce(n.name, ''), d.reason, d.actor, l.recorded_at, u.id AS undone_by
 FROM tieout.link_decision d JOIN tieout.commit_log l ON l.seq = d.seq
 LEFT JOIN tieout.link_decision u ON u.undoes = d.id
+LEFT JOIN LATERAL (SELECT concat_ws(' ', r.kind, nullif(r.scope, ''), r.value) AS name FROM tieout.reference r
+    WHERE d.action IN ('cut', 'ignore') AND r.kind <> 'link:decided'
+      AND r.value_hash = ('x' || left(replace(d.other::text, '-', ''), 16))::bit(64)::bigint
+      AND r.name_hash = ('x' || right(replace(d.other::text, '-', ''), 16))::bit(64)::bigint LIMIT 1) n ON true
 """
 
 _HOLDERS = """
@@ -35,15 +53,16 @@ ORDER BY d.content_id
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """A decision: `other` is the other document (add) or the name that joins nothing (cut).
+    """A decision: `other` is the other document (add) or the name that joins nothing (cut, ignore).
 
-    `undone_by` is the decision that took it back.
+    `name` is that name as people read it. `undone_by` is the decision that took it back.
     """
 
     id: int
     action: str
     document: bytes
     other: bytes
+    name: str
     reason: str
     actor: str
     recorded_at: datetime
@@ -110,29 +129,27 @@ async def decision(conn: Connection, number: int) -> Decision:
     return _decision(*row)
 
 
-def _decision(  # noqa: PLR0913, PLR0917 -- a row's columns
+def _decision(
     number: int,
     action: str,
     document: UUID,
     other: UUID,
-    reason: str,
-    actor: str,
-    recorded_at: datetime,
-    undone_by: int | None,
+    *rest: Any,  # noqa: ANN401 -- as in Decision
 ) -> Decision:
-    about = document.bytes, other.bytes
-    return Decision(number, action, *about, reason, actor, recorded_at, undone_by)
+    return Decision(number, action, document.bytes, other.bytes, *rest)
 
 
 async def cuts(conn: Connection) -> Cuts:
     """Return what is cut now."""
     found = await conn.fetch(
-        "SELECT document, other FROM tieout.link_standing WHERE action = 'cut'"
+        "SELECT action, document, other FROM tieout.link_standing WHERE action IN ('cut', 'ignore')"
     )
     names: dict[bytes, set[bytes]] = defaultdict(set)
-    for document, name in found:
-        names[document.bytes].add(name.bytes)
-    return {document: frozenset(cut) for document, cut in names.items()}
+    for action, document, name in found:
+        if action == "cut":
+            names[document.bytes].add(name.bytes)
+    ignored = frozenset(name.bytes for action, _, name in found if action == "ignore")
+    return Cuts({document: frozenset(cut) for document, cut in names.items()}, ignored)
 
 
 async def added(conn: Connection) -> list[tuple[bytes, bytes]]:
@@ -168,6 +185,28 @@ async def member(conn: Connection, key: str) -> Member:
         named = ", ".join(f"{m.kind} {m.number} ({m.id.hex()})" for m in found)
         raise Permanent(f"Several documents go by '{key}': {named}. Give the id of the one meant.")
     return found[0]
+
+
+async def name_held(conn: Connection, kind: str, value: str, scope: str | None) -> Name:
+    """Return the name of a kind that documents hold to be joined by it, as it is stored.
+
+    Raises:
+        Permanent: none holds it, or it is held in several scopes.
+    """
+    found = await conn.fetch(
+        "SELECT DISTINCT kind, scope, value FROM tieout.reference WHERE value_hash = $1 AND kind = $2"
+        " AND role IN (1, 4) AND ($3::text IS NULL OR scope = $3) ORDER BY 1, 2, 3",
+        value_hash(value),
+        kind,
+        scope,
+    )
+    names = [Name(*row) for row in found if fold(row["value"]) == fold(value)]
+    if not names:
+        raise Permanent(f"No document is joined by the {kind} '{value}'.")
+    if len(names) > 1:
+        scopes = ", ".join(f"'{name.scope}' ({name.value})" for name in names)
+        raise Permanent(f"Several go by the {kind} '{value}', in {scopes}: say which by --scope.")
+    return names[0]
 
 
 async def shared_names(conn: Connection, a: int, b: int) -> dict[bytes, tuple[int, int]]:

@@ -924,7 +924,7 @@ CREATE TABLE tieout.link_decision (
     undoes bigint,
     reason text NOT NULL,
     actor text NOT NULL,
-    CONSTRAINT link_decision_action_check CHECK ((action = ANY (ARRAY['add'::text, 'cut'::text, 'undo'::text]))),
+    CONSTRAINT link_decision_action_check CHECK ((action = ANY (ARRAY['add'::text, 'cut'::text, 'ignore'::text, 'undo'::text]))),
     CONSTRAINT link_decision_check CHECK (
 CASE action
     WHEN 'undo'::text THEN ((document IS NULL) AND (other IS NULL) AND (undoes IS NOT NULL))
@@ -943,15 +943,30 @@ CREATE FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigi
     BEGIN ATOMIC
  WITH once AS MATERIALIZED (
           SELECT read.seq_at(names.p_as_known) AS seq
+         ), decided AS MATERIALIZED (
+          SELECT c_1.id,
+             c_1.seq,
+             c_1.action,
+             c_1.document,
+             c_1.other,
+             c_1.undoes,
+             c_1.reason,
+             c_1.actor
+            FROM once,
+             tieout.link_decision c_1
+           WHERE ((c_1.action = ANY (ARRAY['cut'::text, 'ignore'::text])) AND (c_1.seq <= once.seq) AND (NOT (EXISTS ( SELECT
+                    FROM tieout.link_decision u
+                   WHERE ((u.undoes = c_1.id) AND (u.seq <= once.seq))))))
          ), cut AS MATERIALIZED (
           SELECT d.id AS document,
              c_1.other AS name_id
-            FROM once,
-             (tieout.link_decision c_1
+            FROM (decided c_1
               JOIN tieout.document d ON ((d.content_id = c_1.document)))
-           WHERE ((c_1.action = 'cut'::text) AND (c_1.seq <= once.seq) AND (NOT (EXISTS ( SELECT
-                    FROM tieout.link_decision u
-                   WHERE ((u.undoes = c_1.id) AND (u.seq <= once.seq))))))
+           WHERE (c_1.action = 'cut'::text)
+         ), ignored AS MATERIALIZED (
+          SELECT decided.other AS name_id
+            FROM decided
+           WHERE (decided.action = 'ignore'::text)
          ), named AS (
           SELECT r.document,
              (encode((int8send(r.value_hash) || int8send(r.name_hash)), 'hex'::text))::uuid AS name_id,
@@ -970,7 +985,7 @@ CREATE FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigi
          CASE
              WHEN (n.role = ANY (ARRAY[1, 4])) THEN
              CASE
-                 WHEN (c.document IS NULL) THEN 1
+                 WHEN ((c.document IS NULL) AND (i.name_id IS NULL)) THEN 1
                  ELSE 4
              END
              ELSE (n.role)::integer
@@ -978,8 +993,9 @@ CREATE FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigi
      n.kind,
      n.scope,
      n.value
-    FROM (named n
-      LEFT JOIN cut c ON (((c.document = n.document) AND (c.name_id = n.name_id))));
+    FROM ((named n
+      LEFT JOIN cut c ON (((c.document = n.document) AND (c.name_id = n.name_id))))
+      LEFT JOIN ignored i ON ((i.name_id = n.name_id)));
 END;
 
 ALTER FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;

@@ -104,3 +104,24 @@ def test_a_decision_needs_a_reason_and_documents_that_are_there(trips: Desk) -> 
     assert "share no name that joins them" in apart.err
     assert trips.shown("link list", "link-list") == {"decisions": []}
     assert "Nobody has decided anything." in trips("link list").out
+
+
+def test_an_ignored_value_joins_nothing_until_that_is_taken_back(trips: Desk) -> None:
+    ignored = trips("link ignore trip T-1 --reason 'the form fills it in'")
+    assert ignored.code == 0, ignored
+    assert "ignore trip T-1" in ignored.out
+    trips.append(id="d", order="SO-4", what="ordered", trip="T-1")
+    assert trips("sync").code == 0
+    assert together(trips, "SO-1") == {"SO-1"}
+    assert {t["documents"][0]["number"] for t in trips.shown("trace T-1", "trace")["transactions"]} == {
+        "SO-1", "SO-2", "SO-4",
+    }  # fmt: skip
+    (decision,) = trips.shown("link list", "link-list")["decisions"]
+    assert (decision["action"], decision["name"]) == ("ignore", "trip T-1")
+    (edge,) = trips.shown("transaction explain SO-1", "transaction-explain")["edges"]
+    assert (edge["joins"], edge["why_not"]) == (False, "cut")
+    assert edge["decisions"] == [decision["id"]]
+
+    assert trips(f"link undo {decision['id']} --reason 'a trip after all'").code == 0
+
+    assert together(trips, "SO-4") == {"SO-1", "SO-2", "SO-4"}

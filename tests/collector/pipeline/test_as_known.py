@@ -97,7 +97,7 @@ class Fact(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """A person links or cuts two documents or takes a decision back; or all that is derived is computed anew."""
+    """A person decides something or takes that back; or all that is derived is computed anew."""
 
     action: str
     one: int
@@ -116,7 +116,7 @@ fact = st.builds(
 )
 decision = st.builds(
     Decision,
-    st.sampled_from(["add", "cut", "undo", "rebuild"]),
+    st.sampled_from(["add", "cut", "ignore", "undo", "rebuild"]),
     st.integers(0, 8),
     st.integers(0, 8),
 )
@@ -182,6 +182,8 @@ class Store:
                 await self.links.add(one, other, "seen")
             elif step.action == "cut":
                 await self.links.cut(one, other, "seen")
+            elif step.action == "ignore":
+                await self.links.ignore("value", str(step.other % 5), "a dummy")
             elif step.action == "rebuild":
                 await rebuild(self._conn, limit, now)
             else:

@@ -1,4 +1,4 @@
-"""Persons link documents and cut them apart: what joins is a function of facts and decisions together.
+"""Persons link documents, cut them apart and have values join nothing: what joins is a function of facts and decisions together.
 
 The oracle is that of the facts alone (test_order), with a cut value held by one document less and a pair
 that was linked as a value that only these two hold.
@@ -40,7 +40,9 @@ EXAMPLES = settings(
 )
 worlds = itertools.count()
 decisions = st.lists(
-    st.tuples(st.sampled_from(["add", "cut", "undo"]), st.integers(0, 8), st.integers(0, 8)),
+    st.tuples(
+        st.sampled_from(["add", "cut", "ignore", "undo"]), st.integers(0, 8), st.integers(0, 8)
+    ),
     max_size=8,
 )
 
@@ -65,6 +67,7 @@ class World:
         self.told: list[Fact] = []
         self.added: dict[int, tuple[int, int]] = {}
         self.cut: dict[int, tuple[int, int]] = {}
+        self.ignored: dict[int, int] = {}
 
     def document(self, number: int) -> str:
         return content_id(Name(f"doc_{self.name}", "", str(number))).hex()
@@ -75,6 +78,8 @@ class World:
 
     async def decide(self, action: str, a: int, b: int) -> bool:
         """Decide about documents that are there, if it is possible; say whether it was."""
+        if action == "ignore":
+            return await self._ignore(a)
         here = {f.document: f.values for f in self.told}
         pairs = [
             p for p in itertools.permutations(here, 2) if action == "add" or here[p[0]] & here[p[1]]
@@ -90,12 +95,21 @@ class World:
                 for c in await self.links.cut(self.document(a), self.document(b), "seen"):
                     self.cut[c.id] = self._number(c.document), self._value(c.other)
             else:
-                made = sorted({**self.added, **self.cut})
+                made = sorted({**self.added, **self.cut, **self.ignored})
                 await self.links.undo(made[a % len(made)] if made else 0, "mistaken")
                 self.added.pop(made[a % len(made)], None)
                 self.cut.pop(made[a % len(made)], None)
+                self.ignored.pop(made[a % len(made)], None)
         except Permanent:
             return False
+        return True
+
+    async def _ignore(self, value: int) -> bool:
+        try:
+            ignored = await self.links.ignore(f"value_{self.name}", str(value), "a dummy")
+        except Permanent:
+            return False
+        self.ignored[ignored.id] = value
         return True
 
     def _number(self, document: bytes) -> int:
@@ -109,7 +123,8 @@ class World:
         loose: dict[int, set[int]] = defaultdict(set)
         for document, value in self.cut.values():
             loose[document].add(value)
-        facts = [f._replace(values=f.values - loose[f.document]) for f in self.told]
+        gone = set(self.ignored.values())
+        facts = [f._replace(values=f.values - loose[f.document] - gone) for f in self.told]
         for n, pair in self.added.items():
             facts += [Fact(d, frozenset({100 + n}), 0, "made", 0, 0) for d in pair]
         return oracle_partition(facts)
@@ -175,3 +190,8 @@ async def test_what_is_decided_again_or_about_nothing_is_refused(conn: asyncpg.C
         await links.undo(added.id, "again")
     with pytest.raises(Permanent, match="no link 99999"):
         await links.undo(99999, "never made")
+    with pytest.raises(Permanent, match=f"No document is joined by the value_{world.name} '7'"):
+        await links.ignore(f"value_{world.name}", "7", "a dummy")
+    await links.ignore(f"value_{world.name}", "1", "a dummy")
+    with pytest.raises(Permanent, match="joins nothing already"):
+        await links.ignore(f"value_{world.name}", "1", "again")
