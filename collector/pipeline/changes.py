@@ -76,11 +76,7 @@ class Changes:
         touched |= {holder.component for holders in held.values() for holder in holders}
         after = await self._states(touched)
         changed = sorted(
-            (
-                (befores, afters)
-                for befores, afters in _clusters(self._before, after)
-                if befores != afters
-            ),
+            ((was, now) for was, now in _clusters(self._before, after) if was != now),
             key=lambda sides: min(state.id for side in sides for group in side for state in group),
         )
         return len(changed), [
