@@ -119,15 +119,31 @@ def _decision(  # noqa: PLR0913, PLR0917 -- a row's columns
     return Decision(number, action, *about, reason, actor, recorded_at, undone_by)
 
 
+class Standing(NamedTuple):
+    """What persons decided and nobody took back: cuts, and the documents that each document is linked with."""
+
+    cuts: Cuts
+    linked: Cuts
+
+
+async def standing(conn: Connection) -> Standing:
+    """Return the decisions that stand now."""
+    cut: dict[bytes, set[bytes]] = defaultdict(set)
+    linked: dict[bytes, set[bytes]] = defaultdict(set)
+    for action, document, other in await conn.fetch(
+        "SELECT action, document, other FROM tieout.link_standing"
+    ):
+        if action == "cut":
+            cut[document.bytes].add(other.bytes)
+        else:
+            linked[document.bytes].add(other.bytes)
+            linked[other.bytes].add(document.bytes)
+    return Standing(*({d: frozenset(n) for d, n in names.items()} for names in (cut, linked)))
+
+
 async def cuts(conn: Connection) -> Cuts:
     """Return what is cut now."""
-    found = await conn.fetch(
-        "SELECT document, other FROM tieout.link_standing WHERE action = 'cut'"
-    )
-    names: dict[bytes, set[bytes]] = defaultdict(set)
-    for document, name in found:
-        names[document.bytes].add(name.bytes)
-    return {document: frozenset(cut) for document, cut in names.items()}
+    return (await standing(conn)).cuts
 
 
 async def added(conn: Connection) -> list[tuple[bytes, bytes]]:
