@@ -5,11 +5,11 @@ from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
 
-OWN, IDENTITY, GROUP, CONTEXT, CUT, FORMER = 0, 1, 2, 3, 4, 5
-"""Roles as stored: a document's own name, another name that joins, one that links, one to search; one that would
-join, had not a person cut it; and the own name of a document of which no event stands any more."""
+OWN, IDENTITY, GROUP, CONTEXT, CUT = 0, 1, 2, 3, 4
+"""Roles as stored: a document's own name, another name that joins, one that links, one to search; and one
+that would join, had not a person cut it."""
 
-ROLE_NAMES = ("own", "identity", "group", "context", "cut", "former")
+ROLE_NAMES = ("own", "identity", "group", "context", "cut")
 
 LINK = "link:decided"
 """The kind of the name that two documents share because a person linked them: no mapping can name it."""

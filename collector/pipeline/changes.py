@@ -47,13 +47,22 @@ class Changes:
         self._limit = limit
         self._before: dict[int, State] = {}
         self._own: set[bytes] = set()
+        self._moved: set[tuple[int, bytes]] = set()
 
-    async def watch(self, names: Told, documents: Iterable[int], own: Iterable[bytes]) -> None:
+    async def watch(
+        self,
+        names: Told,
+        documents: Iterable[int],
+        own: Iterable[bytes],
+        moved: Iterable[tuple[int, bytes]],
+    ) -> None:
         """Look at the transactions of documents, and at those that hold names, before they change.
 
-        `own` are content ids of documents that there may be afterwards.
+        `own` are content ids of documents that there may be afterwards, `moved` documents and the content ids of those
+        that an event of theirs is about afterwards.
         """
         self._own.update(own)
+        self._moved.update(moved)
         most = [self._limit(kind) for kind in names.values()]
         held = await ingest.look_up(self._conn, list(names), most)
         touched = {holder.component for holders in held.values() for holder in holders}
@@ -75,12 +84,10 @@ class Changes:
         held = await ingest.look_up(self._conn, list(self._own), [0] * len(self._own))
         touched |= {holder.component for holders in held.values() for holder in holders}
         after = await self._states(touched)
+        numbers = {state.id: document for document, state in after.items()}
+        moved = [(old, numbers[new]) for old, new in self._moved if new in numbers]
         changed = sorted(
-            (
-                (earlier, afters)
-                for earlier, afters in _clusters(self._before, after)
-                if earlier != afters
-            ),
+            ((was, now) for was, now in _clusters(self._before, after, moved) if was != now),
             key=lambda sides: min(state.id for side in sides for group in side for state in group),
         )
         return len(changed), [
@@ -93,15 +100,17 @@ Groups = list[list[State]]
 
 
 def _clusters(
-    before: Mapping[int, State], after: Mapping[int, State]
+    before: Mapping[int, State], after: Mapping[int, State], moved: Iterable[tuple[int, int]]
 ) -> Iterable[tuple[Groups, Groups]]:
-    """Group transactions before and after that share documents."""
+    """Group transactions before and after that share documents, or events."""
     shared: Disjoint[tuple[int, int]] = Disjoint()
     members: list[dict[int, list[State]]] = [{}, {}]
     for side, states in enumerate((before, after)):
         for document, state in sorted(states.items(), key=lambda item: item[1].id):
             shared.union((side, state.label), (2, document))
             members[side].setdefault(state.label, []).append(state)
+    for document, other in moved:
+        shared.union((2, document), (2, other))
     for nodes in shared.sets().values():
         sides: tuple[Groups, Groups] = [], []
         for side, label in sorted(nodes):

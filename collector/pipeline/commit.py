@@ -20,7 +20,7 @@ import msgspec
 
 from collector.clock import Clock
 from collector.model.event import Event
-from collector.model.reference import CUT, IDENTITY, OWN
+from collector.model.reference import CUT, IDENTITY, OWN, content_id, link_name
 from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
 from collector.pipeline.prepare import (
@@ -227,8 +227,8 @@ class Correlation:
         self.p = p
         self.limit = limit
         self.names = p.names
-        self.references = p.references
-        self.cuts = links.Cuts()
+        self.references = list(p.references)
+        self.decided = links.Standing(links.Cuts(), {})
         self.known = list(map(memory.get, p.names))
         self.packed = Packed()
         self.ids: list[int] = []
@@ -258,6 +258,7 @@ class Correlation:
                 self.unremembered.append(n)
             elif not self.references[n]:
                 raise Contended
+        self._link_again()
         fresh = iter(await ingest.next_documents(self.conn, self.known.count(None)))
         self.ids = [next(fresh) if known is None else known.document for known in self.known]
         self.active = [
@@ -277,12 +278,22 @@ class Correlation:
 
     async def _leave_out_cuts(self) -> None:
         """Find which references of the batch join nothing because a person has cut them."""
-        self.cuts = await links.cuts(self.conn)
-        if self.cuts:
+        self.decided = await links.standing(self.conn)
+        if cuts := self.decided.cuts:
             self.references = [
-                [rows.without_cut(tail, self.cuts.of(name)) for tail in told]
+                [rows.without_cut(tail, cuts.of(name)) for tail in told]
                 for name, told in zip(self.names, self.references, strict=True)
             ]
+
+    def _link_again(self) -> None:
+        """Link new documents that persons linked when they were there before, by what a mapping took back."""
+        for n, name in enumerate(self.names if self.decided.linked else ()):
+            if self.known[n] is None:
+                named = [link_name(name, other) for other in self.decided.linked.get(name, ())]
+                self.references[n] = [
+                    *self.references[n],
+                    *(rows.reference_tail(IDENTITY, link, content_id(link)) for link in named),
+                ]
 
     def _note_widened(self) -> None:
         for n, known in enumerate(self.known):
@@ -314,7 +325,7 @@ class Correlation:
         Raises:
             Contended: a document that we took for new is there by now, or a person decided something.
         """
-        if await links.cuts(self.conn) != self.cuts:
+        if await links.standing(self.conn) != self.decided:
             raise Contended
         await self._look_up({name: self.most[name] for name in self.held})
         if any(self.known[n] is None and self._own(self.names[n]) for n in self.active):

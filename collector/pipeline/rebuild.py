@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from collector.clock import Clock
-from collector.model.reference import CUT, FORMER, IDENTITY, OWN, Name, content_id, link_name
+from collector.model.reference import CUT, IDENTITY, OWN, Name, content_id, link_name
 from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
 from collector.pipeline.prepare import references_hash
@@ -85,23 +85,15 @@ async def rebuild(conn: Connection, limit: Limit, clock: Clock) -> int:
 
 
 def told_by(facts: derived.DocumentFacts) -> tuple[Document, list[Reference]]:
-    """Return a document and its references as the events that stand tell them.
-
-    Where none does it only keeps its own name, so that what was known of it earlier can still be read.
-    """
+    """Return a document and its references as the events that stand tell them; none where none stands."""
     own = Name(*facts.name)
     facts.references.pop((IDENTITY, *own), None)
     told = [
-        Reference(
-            facts.document,
-            batch,
-            role if facts.stands else FORMER,
-            name := Name(*named),
-            content_id(name),
-        )
+        Reference(facts.document, batch, role, name := Name(*named), content_id(name))
         for (role, *named), batch in facts.references.items()
+        if facts.stands
     ]
-    hashed = references_hash((r.role, r.content) for r in told if r.role not in (OWN, FORMER))
+    hashed = references_hash((r.role, r.content) for r in told if r.role != OWN)
     span = rows.days(facts.first_month), rows.days(facts.last_month)
     return Document(facts.document, content_id(own), hashed, span, own.kind), told
 

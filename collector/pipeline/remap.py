@@ -67,6 +67,7 @@ class Difference(msgspec.Struct):
     events: list[Event] = []
     back: list[Stored] = []
     refused: list[Quarantined] = []
+    moved: set[tuple[int, bytes]] = set()
     changed: int = 0
     replaced: int = 0
     withdrawn: int = 0
@@ -195,10 +196,8 @@ class Remapping:
         back = difference.back
         names = {content_id(name): name.kind for name in _names(difference)}
         own = {content_id(event.document) for event in difference.events}
-        await self._changes.watch(names, {old.document for old in back}, own)
-        await supersessions.take_back(
-            self._conn, seq, [(old.event_id, old.revision_no, old.month) for old in back]
-        )
+        await self._changes.watch(names, {old.document for old in back}, own, difference.moved)
+        await supersessions.take_back(self._conn, seq, map(_key, back))
         row = ingest.BatchRow(
             0, stream, None, origin.part_name, self._source.mapping.version, None, None
         )
@@ -217,29 +216,30 @@ def _compare(
 ) -> None:
     """Note what becomes of one record: its events now, and those of it that stand."""
     new: list[Event] = []
-    back = {(old.event_id, old.revision_no, old.month): old for old in stored}
+    back = {_key(old): old for old in stored}
     withdrawn = {old.event_id for old in stored} - {event.event_id for event in events}
     replaced = 0
     for event in events:
-        same = {
-            (o.event_id, o.revision_no, o.month): o for o in stored if o.event_id == event.event_id
-        }
-        same |= {
-            (o.event_id, o.revision_no, o.month): o
-            for o in by_content[event.event_id, event.revision]
-        }
+        same = {_key(o): o for o in stored if o.event_id == event.event_id}
+        same |= {_key(o): o for o in by_content[event.event_id, event.revision]}
         if any(_content(event) == _stored_content(old) for old in same.values()):
             back = {key: old for key, old in back.items() if key not in same}
             continue
         new.append(event)
         back |= same
         replaced += bool(same)
+        named = content_id(event.document)
+        difference.moved.update((old.document, named) for old in same.values())
     difference.events += new
     difference.back += back.values()
     difference.changed += bool(new or back)
     difference.replaced += replaced
     difference.withdrawn += len(withdrawn)
     difference.accepted += bool(events) - bool(stored)
+
+
+def _key(old: Stored) -> supersessions.Revision:
+    return old.event_id, old.revision_no, old.month
 
 
 def _content(event: Event) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """Documents told anew, where events that told of them stand no more: references, steps and transactions follow.
 
-A document may lose references, and with them its place in a transaction; one of which no event stands leaves its
-transaction and keeps its name for what was known earlier.
+A document may lose references, and with them its place in a transaction; one of which no event stands has no name left
+and stands alone. What it was called and where it belonged stays known as known before.
 """
 
 from collections.abc import Collection
@@ -38,8 +38,8 @@ async def retell(
     }
     loose = {name for _, role, name in dropped if role == IDENTITY}
     loose |= {name for document, role, name in stored if role == OWN and document in retired}
-    await supersessions.drop_references(conn, dropped)
-    await supersessions.retire(conn, retired)
+    await supersessions.drop_references(conn, dropped, seq)
+    await supersessions.retire(conn, retired, seq)
     await ingest.note_references(conn, hashes)
     await ingest.recompute_steps(conn, steps)
     await supersessions.drop_steps(conn, steps)

@@ -120,8 +120,7 @@ class Sweeper:
     ) -> None:
         """Commit what the store lacks; no cursor is moved."""
         known = await ingest.known_events(self.conn, [(e.event_id, e.month) for e in events])
-        held = {(event, content) for event, told in known.items() for content, _ in told}
-        lacking = [e for e in events if (e.event_id, e.revision) not in held]
+        lacking = [e for e in events if (e.revision, e.month) not in known.get(e.event_id, ())]
         if not lacking:
             return
         lost = {e.position for e in lacking if e.event_id not in known}

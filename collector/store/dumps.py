@@ -46,7 +46,6 @@ ORDER BY d.content_id, s.type COLLATE "C"
 _REFERENCES = """
 SELECT d.content_id, r.role, r.kind, r.scope, r.value
 FROM tieout.reference r JOIN tieout.document d ON d.id = r.document
-WHERE r.role < 5
 ORDER BY d.content_id, r.role, r.kind COLLATE "C", r.scope COLLATE "C", r.value COLLATE "C"
 """
 

@@ -139,17 +139,38 @@ def _decision(
     return Decision(number, action, document.bytes, other.bytes, *rest)
 
 
+class Standing(NamedTuple):
+    """What was decided and nobody took back: cuts, and the documents that each document is linked with."""
+
+    cuts: Cuts
+    linked: Mapping[bytes, frozenset[bytes]]
+
+
+async def standing(conn: Connection) -> Standing:
+    """Return the decisions that stand now."""
+    cut: dict[bytes, set[bytes]] = defaultdict(set)
+    linked: dict[bytes, set[bytes]] = defaultdict(set)
+    ignored: set[bytes] = set()
+    for action, document, other in await conn.fetch(
+        "SELECT action, document, other FROM tieout.link_standing"
+    ):
+        if action == "ignore":
+            ignored.add(other.bytes)
+        elif action == "cut":
+            cut[document.bytes].add(other.bytes)
+        else:
+            linked[document.bytes].add(other.bytes)
+            linked[other.bytes].add(document.bytes)
+    return Standing(Cuts(_frozen(cut), frozenset(ignored)), _frozen(linked))
+
+
+def _frozen(names: Mapping[bytes, set[bytes]]) -> dict[bytes, frozenset[bytes]]:
+    return {document: frozenset(others) for document, others in names.items()}
+
+
 async def cuts(conn: Connection) -> Cuts:
     """Return what is cut now."""
-    found = await conn.fetch(
-        "SELECT action, document, other FROM tieout.link_standing WHERE action IN ('cut', 'ignore')"
-    )
-    names: dict[bytes, set[bytes]] = defaultdict(set)
-    for action, document, name in found:
-        if action == "cut":
-            names[document.bytes].add(name.bytes)
-    ignored = frozenset(name.bytes for action, _, name in found if action == "ignore")
-    return Cuts({document: frozenset(cut) for document, cut in names.items()}, ignored)
+    return (await standing(conn)).cuts
 
 
 async def added(conn: Connection) -> list[tuple[bytes, bytes]]:

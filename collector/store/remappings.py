@@ -176,7 +176,7 @@ ORDER BY d.id, s.type COLLATE "C"
 """
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True):
     """What happened to a document by events of one type: how often, when, and with what amount last."""
 
     type: str

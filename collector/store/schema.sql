@@ -490,9 +490,25 @@ CREATE TABLE tieout.reference (
 
 ALTER TABLE tieout.reference OWNER TO tieout_owner;
 
--- Name: names_of(bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+-- Name: reference_history; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
-CREATE FUNCTION tieout.names_of(p_documents bigint[]) RETURNS SETOF tieout.reference
+CREATE TABLE tieout.reference_history (
+    document bigint CONSTRAINT reference_document_not_null NOT NULL,
+    batch bigint CONSTRAINT reference_batch_not_null NOT NULL,
+    value_hash bigint CONSTRAINT reference_value_hash_not_null NOT NULL,
+    name_hash bigint CONSTRAINT reference_name_hash_not_null NOT NULL,
+    role smallint CONSTRAINT reference_role_not_null NOT NULL,
+    kind text CONSTRAINT reference_kind_not_null NOT NULL,
+    scope text CONSTRAINT reference_scope_not_null NOT NULL,
+    value text CONSTRAINT reference_value_not_null NOT NULL,
+    known_to bigint NOT NULL
+);
+
+ALTER TABLE tieout.reference_history OWNER TO tieout_owner;
+
+-- Name: names_of(bigint[], bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.names_of(p_documents bigint[], p_seq bigint DEFAULT NULL::bigint) RETURNS SETOF tieout.reference
     LANGUAGE sql STABLE
     BEGIN ATOMIC
  SELECT r.document,
@@ -505,6 +521,17 @@ CREATE FUNCTION tieout.names_of(p_documents bigint[]) RETURNS SETOF tieout.refer
      r.value
     FROM tieout.reference r
    WHERE (names_of.p_documents IS NULL)
+ UNION ALL
+  SELECT h.document,
+     h.batch,
+     h.value_hash,
+     h.name_hash,
+     h.role,
+     h.kind,
+     h.scope,
+     h.value
+    FROM tieout.reference_history h
+   WHERE ((h.known_to > names_of.p_seq) AND ((names_of.p_documents IS NULL) OR (h.document = ANY (names_of.p_documents))))
  UNION ALL
   SELECT r.document,
      r.batch,
@@ -528,7 +555,7 @@ CREATE FUNCTION tieout.names_of(p_documents bigint[]) RETURNS SETOF tieout.refer
           OFFSET 0) r);
 END;
 
-ALTER FUNCTION tieout.names_of(p_documents bigint[]) OWNER TO tieout_owner;
+ALTER FUNCTION tieout.names_of(p_documents bigint[], p_seq bigint) OWNER TO tieout_owner;
 
 -- Name: documents(timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
@@ -550,7 +577,7 @@ CREATE FUNCTION read.documents(p_as_known timestamp with time zone, p_documents 
      r.value
     FROM (((once
       CROSS JOIN LATERAL tieout.membership(once.seq, documents.p_documents) m(document, component, kind, content_id))
-      JOIN tieout.names_of(documents.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((r.document = m.document) AND (r.role = ANY (ARRAY[0, 5])))))
+      JOIN LATERAL tieout.names_of(documents.p_documents, once.seq) r(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((r.document = m.document) AND (r.role = 0))))
       JOIN tieout.batch b ON (((b.id = r.batch) AND (b.seq <= once.seq))));
 END;
 
@@ -651,8 +678,8 @@ CREATE FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timesta
             FROM (((((taken t
               JOIN tieout.known_events(ARRAY( SELECT taken.type
                     FROM taken), lent_events.p_as_of, lent_events.p_seq, lent_events.p_documents) e(component, document, kind, type, occurred_at, sequence, amount_minor, currency, entity, event_id, body) ON (((e.kind = t.kind) AND (e.type = t.type))))
-              JOIN tieout.names_of(lent_events.p_documents) o(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((o.document = e.document) AND (o.role = 0))))
-              JOIN tieout.names_of(lent_events.p_documents) n_1(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((n_1.name_hash = o.name_hash) AND (n_1.role = 2) AND ((n_1.kind = o.kind) AND (n_1.scope = o.scope) AND (n_1.value = o.value)))))
+              JOIN tieout.names_of(lent_events.p_documents, lent_events.p_seq) o(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((o.document = e.document) AND (o.role = 0))))
+              JOIN tieout.names_of(lent_events.p_documents, lent_events.p_seq) n_1(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((n_1.name_hash = o.name_hash) AND (n_1.role = 2) AND ((n_1.kind = o.kind) AND (n_1.scope = o.scope) AND (n_1.value = o.value)))))
               JOIN tieout.batch b ON (((b.id = n_1.batch) AND (b.seq <= lent_events.p_seq))))
               JOIN tieout.membership(lent_events.p_seq, lent_events.p_documents) m(document, component, kind, content_id) ON (((m.document = n_1.document) AND (m.component <> e.component))))
            WHERE (EXISTS ( SELECT
@@ -974,10 +1001,10 @@ CREATE FUNCTION read.names(p_as_known timestamp with time zone, p_documents bigi
              r.kind,
              r.scope,
              r.value
-            FROM once,
-             (tieout.names_of(names.p_documents) r(document, batch, value_hash, name_hash, role, kind, scope, value)
+            FROM ((once
+              CROSS JOIN LATERAL tieout.names_of(names.p_documents, once.seq) r(document, batch, value_hash, name_hash, role, kind, scope, value))
               JOIN tieout.batch b ON ((b.id = r.batch)))
-           WHERE (((r.role >= 1) AND (r.role <= 4)) AND (b.seq <= once.seq))
+           WHERE ((r.role > 0) AND (b.seq <= once.seq))
          )
   SELECT n.document,
      n.name_id,
@@ -1393,7 +1420,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                             FROM anchor))
                    GROUP BY m.component) h ON ((h.component = a.component)))
               JOIN tieout.documents_of(steps.p_documents) d(id, component, known_from, content_id, references_hash, first_month, last_month, kind) ON ((d.id = a.document)))
-              LEFT JOIN tieout.names_of(steps.p_documents) n(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((n.document = a.document) AND (n.role = ANY (ARRAY[0, 5])))))
+              LEFT JOIN LATERAL tieout.names_of(steps.p_documents, configuration.seq) n(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((n.document = a.document) AND (n.role = 0))))
               LEFT JOIN ended x ON ((x.document = a.document)))
               LEFT JOIN case_step f ON (((f.anchor = a.document) AND (f.ordinal = ( SELECT max(definition.ordinal) AS max
                     FROM definition)) AND f.done)))
@@ -2153,6 +2180,33 @@ CREATE TABLE tieout.link_suggestion (
 
 ALTER TABLE tieout.link_suggestion OWNER TO tieout_owner;
 
+-- Name: naming; Type: VIEW; Schema: tieout; Owner: tieout_owner
+
+CREATE VIEW tieout.naming AS
+ SELECT reference.document,
+    reference.batch,
+    reference.value_hash,
+    reference.name_hash,
+    reference.role,
+    reference.kind,
+    reference.scope,
+    reference.value,
+    '9223372036854775807'::bigint AS known_to
+   FROM tieout.reference
+UNION ALL
+ SELECT reference_history.document,
+    reference_history.batch,
+    reference_history.value_hash,
+    reference_history.name_hash,
+    reference_history.role,
+    reference_history.kind,
+    reference_history.scope,
+    reference_history.value,
+    reference_history.known_to
+   FROM tieout.reference_history;
+
+ALTER VIEW tieout.naming OWNER TO tieout_owner;
+
 -- Name: part; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.part (
@@ -2550,6 +2604,14 @@ CREATE INDEX reference_document ON tieout.reference USING btree (document);
 
 CREATE INDEX reference_group ON tieout.reference USING btree (document) WHERE (role = 2);
 
+-- Name: reference_history_document; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX reference_history_document ON tieout.reference_history USING btree (document);
+
+-- Name: reference_history_value; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX reference_history_value ON tieout.reference_history USING btree (value_hash);
+
 -- Name: reference_value; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX reference_value ON tieout.reference USING btree (value_hash, role);
@@ -2928,9 +2990,13 @@ GRANT ALL ON FUNCTION read.comparison_events(p_flow text, p_as_of timestamp with
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tieout.reference TO tieout_app;
 
--- Name: FUNCTION names_of(p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
+-- Name: TABLE reference_history; Type: ACL; Schema: tieout; Owner: tieout_owner
 
-REVOKE ALL ON FUNCTION tieout.names_of(p_documents bigint[]) FROM PUBLIC;
+GRANT SELECT,INSERT ON TABLE tieout.reference_history TO tieout_app;
+
+-- Name: FUNCTION names_of(p_documents bigint[], p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.names_of(p_documents bigint[], p_seq bigint) FROM PUBLIC;
 
 -- Name: FUNCTION documents(p_as_known timestamp with time zone, p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
 
@@ -3224,6 +3290,10 @@ GRANT SELECT ON TABLE tieout.link_standing TO tieout_app;
 -- Name: TABLE link_suggestion; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT,DELETE ON TABLE tieout.link_suggestion TO tieout_app;
+
+-- Name: TABLE naming; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT ON TABLE tieout.naming TO tieout_app;
 
 -- Name: TABLE part; Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -22,12 +22,12 @@ SELECT hit.role, hit.value, hit.component, d.id, d.content_id, d.kind, e.event_i
        e.sequence, e.amount_minor, e.currency, e.entity, s.source, s.stream, s.namespace, e.body
 FROM (SELECT min(r.role) AS role, min(r.value) AS value, p.component,
              CASE WHEN x.component IS NOT NULL THEN p.document END AS alone
-      FROM tieout.reference r
+      FROM tieout.naming r
       JOIN tieout.batch b ON b.id = r.batch AND b.seq <= $5
       JOIN tieout.document d ON d.id = r.document
       JOIN tieout.placement p ON p.document = r.document AND p.known_from <= $5 AND p.known_to > $5
       LEFT JOIN tieout.suspension x ON x.component = p.component AND x.known_from <= $5 AND x.known_to > $5
-      WHERE r.value_hash = $1 AND (r.role <= $2 OR r.role = 5) AND ($3::uuid IS NULL OR d.content_id = $3)
+      WHERE r.value_hash = $1 AND r.role <= $2 AND r.known_to > $5 AND ($3::uuid IS NULL OR d.content_id = $3)
       GROUP BY p.component, CASE WHEN x.component IS NOT NULL THEN p.document END LIMIT $4) hit
 JOIN tieout.placement p ON p.component = hit.component AND p.known_from <= $5 AND p.known_to > $5
     AND (hit.alone IS NULL OR p.document = hit.alone)
@@ -44,11 +44,11 @@ WHERE z.seq IS NULL
 _LENT = """
 SELECT n.document AS member, m.kind AS member_kind, g.id, g.content_id, g.kind, o.value AS number, e.event_id,
        e.type, e.occurred_at, e.sequence, e.amount_minor, e.currency, e.entity, s.source, s.stream, e.body
-FROM tieout.reference n
+FROM tieout.naming n
 JOIN tieout.batch nb ON nb.id = n.batch AND nb.seq <= $3
 JOIN tieout.document m ON m.id = n.document
 JOIN tieout.placement mp ON mp.document = n.document AND mp.known_from <= $3 AND mp.known_to > $3
-JOIN tieout.reference o ON o.value_hash = n.value_hash AND o.role = 0
+JOIN tieout.naming o ON o.value_hash = n.value_hash AND o.role = 0 AND o.known_to > $3
                        AND (o.kind, o.scope, o.value) = (n.kind, n.scope, n.value)
 JOIN tieout.placement gp ON gp.document = o.document AND gp.known_from <= $3 AND gp.known_to > $3
     AND (gp.component <> mp.component OR gp.document <> mp.document AND mp.component IN (
@@ -60,27 +60,27 @@ JOIN tieout.batch b ON b.id = e.batch AND b.seq <= $3
 LEFT JOIN tieout.supersession z ON z.event_id = e.event_id AND z.revision_no = e.revision_no AND z.month = e.month
     AND z.seq <= $3
 JOIN tieout.stream s ON s.id = b.stream
-WHERE n.document = ANY ($1) AND n.role = 2 AND n.kind = ANY ($2) AND z.seq IS NULL
+WHERE n.document = ANY ($1) AND n.role = 2 AND n.known_to > $3 AND n.kind = ANY ($2) AND z.seq IS NULL
 """
 
 _MEMBERS = """
 SELECT DISTINCT own.kind, own.value, own.role, d.content_id, d.kind AS document_kind
-FROM tieout.reference g
-JOIN tieout.reference n ON n.value_hash = g.value_hash AND n.role = 2
+FROM tieout.naming g
+JOIN tieout.naming n ON n.value_hash = g.value_hash AND n.role = 2 AND n.known_to > $3
                        AND (n.kind, n.scope, n.value) = (g.kind, g.scope, g.value)
 JOIN tieout.batch b ON b.id = n.batch AND b.seq <= $3
 JOIN tieout.document d ON d.id = n.document AND d.id <> g.document
-JOIN tieout.reference own ON own.document = d.id AND own.role = 0
-WHERE g.document = ANY ($1) AND g.role = 0
+JOIN tieout.naming own ON own.document = d.id AND own.role = 0 AND own.known_to > $3
+WHERE g.document = ANY ($1) AND g.role = 0 AND g.known_to > $3
 ORDER BY own.value, d.content_id LIMIT $2
 """
 
 _CANDIDATES = """
 SELECT r.kind, r.scope, r.value, r.role, p.component, d.content_id, d.kind AS document_kind
-FROM tieout.reference r JOIN tieout.document d ON d.id = r.document
+FROM tieout.naming r JOIN tieout.document d ON d.id = r.document
 JOIN tieout.batch b ON b.id = r.batch AND b.seq <= $3
 JOIN tieout.placement p ON p.document = r.document AND p.known_from <= $3 AND p.known_to > $3
-WHERE strpos(lower(r.value), lower($1)) > 0 ORDER BY r.role, length(r.value), r.value, d.content_id LIMIT $2
+WHERE r.known_to > $3 AND strpos(lower(r.value), lower($1)) > 0 ORDER BY r.role, length(r.value), r.value, d.content_id LIMIT $2
 """
 
 

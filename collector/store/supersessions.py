@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from uuid import UUID
 
-from collector.model.reference import FORMER, LINK, OWN
+from collector.model.reference import LINK
 from collector.store.ingest import Connection, hashes_of
 
 Revision = tuple[bytes, int, date]
@@ -28,16 +28,20 @@ async def take_back(conn: Connection, seq: int, revisions: Iterable[Revision]) -
     )
 
 
-async def drop_references(conn: Connection, dropped: Collection[tuple[int, int, bytes]]) -> None:
-    """Delete references, (document, role, content id of the name), that sources no longer tell."""
+async def drop_references(
+    conn: Connection, dropped: Collection[tuple[int, int, bytes]], seq: int
+) -> None:
+    """Have documents lose references, (document, role, content id of the name), as of commit `seq`."""
     if dropped:
         documents, roles, names = zip(*dropped, strict=True)
         by_value, by_name = zip(*map(hashes_of, names), strict=True)
         await conn.execute(
-            "DELETE FROM tieout.reference r"
-            " USING unnest($1::bigint[], $2::int[], $3::bigint[], $4::bigint[]) q(document, role, by_value, by_name)"
+            "WITH lost AS (DELETE FROM tieout.reference r"
+            " USING unnest($2::bigint[], $3::int[], $4::bigint[], $5::bigint[]) q(document, role, by_value, by_name)"
             " WHERE r.document = q.document AND r.role = q.role AND r.value_hash = q.by_value"
-            " AND r.name_hash = q.by_name AND r.kind <> $5",
+            " AND r.name_hash = q.by_name AND r.kind <> $6 RETURNING r.*)"
+            " INSERT INTO tieout.reference_history SELECT *, $1 FROM lost",
+            seq,
             documents,
             roles,
             by_value,
@@ -46,13 +50,13 @@ async def drop_references(conn: Connection, dropped: Collection[tuple[int, int, 
         )
 
 
-async def retire(conn: Connection, documents: Sequence[int]) -> None:
-    """Have documents of which no event stands keep their own names only, which name nothing any more."""
+async def retire(conn: Connection, documents: Sequence[int], seq: int) -> None:
+    """Have documents of which no event stands lose all their names, as of commit `seq`."""
     await conn.execute(
-        "DELETE FROM tieout.reference WHERE document = ANY ($1) AND role <> $2", documents, OWN
-    )
-    await conn.execute(
-        "UPDATE tieout.reference SET role = $2 WHERE document = ANY ($1)", documents, FORMER
+        "WITH lost AS (DELETE FROM tieout.reference WHERE document = ANY ($1) RETURNING *)"
+        " INSERT INTO tieout.reference_history SELECT *, $2 FROM lost",
+        documents,
+        seq,
     )
 
 

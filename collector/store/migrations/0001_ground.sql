@@ -2,7 +2,7 @@
 -- Facts:    commit_log, batch, event, supersession, quarantine, quarantine_resolution, config_version
 -- Apart:    raw_record, quarantine_body, personal (a retention of their own; facts stay whole without them)
 -- Derived:  document, reference, step, suspended, revised (rebuilt from facts at will), and what of it was known
---           before: membership_history, suspended_history
+--           before: reference_history, membership_history, suspended_history
 -- State:    part (cursors), stream
 
 CREATE SCHEMA tieout;
@@ -188,8 +188,7 @@ CREATE TABLE tieout.document (
 );
 CREATE INDEX document_component ON tieout.document (component);
 
--- Names of documents. Role 0 is a document's own name, 1 identity, 2 group, 3 context, 4 one that a person cut; 5 is
--- the own name of a document of which no event stands any more.
+-- Names of documents. Role 0 is a document's own name, 1 identity, 2 group, 3 context, 4 one that a person cut.
 -- `value_hash` is over the folded value alone, so that a key typed by a person finds it; `name_hash` over
 -- kind, scope and value as they are.
 CREATE TABLE tieout.reference (
@@ -204,6 +203,15 @@ CREATE TABLE tieout.reference (
 );
 CREATE INDEX reference_value ON tieout.reference (value_hash, role);
 CREATE INDEX reference_document ON tieout.reference (document);
+
+-- Names that a document had up to, and not including, commit `known_to`: no event that stands tells them any more. One of
+-- which no event stands at all has none left, and belongs to no transaction.
+CREATE TABLE tieout.reference_history (
+    LIKE tieout.reference,
+    known_to bigint NOT NULL
+);
+CREATE INDEX reference_history_document ON tieout.reference_history (document);
+CREATE INDEX reference_history_value ON tieout.reference_history (value_hash);
 
 -- What happened to a document, per event type.
 CREATE TABLE tieout.step (

@@ -94,17 +94,22 @@ BEGIN ATOMIC
     CROSS JOIN LATERAL (SELECT * FROM tieout.document d WHERE d.id = asked OFFSET 0) d;
 END;
 
-CREATE FUNCTION tieout.names_of(p_documents bigint[]) RETURNS SETOF tieout.reference
+-- With `p_seq` also the names that they had at that commit and have lost since.
+CREATE FUNCTION tieout.names_of(p_documents bigint[], p_seq bigint DEFAULT NULL) RETURNS SETOF tieout.reference
 LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT r.* FROM tieout.reference r WHERE p_documents IS NULL
+    UNION ALL
+    SELECT h.document, h.batch, h.value_hash, h.name_hash, h.role, h.kind, h.scope, h.value
+    FROM tieout.reference_history h
+    WHERE h.known_to > p_seq AND (p_documents IS NULL OR h.document = ANY (p_documents))
     UNION ALL
     SELECT r.* FROM unnest(p_documents) asked
     CROSS JOIN LATERAL (SELECT * FROM tieout.reference r WHERE r.document = asked OFFSET 0) r;
 END;
 
--- What is known of suspensions, and to which component a document belonged: from commit `known_from` up to, and
--- not including, `known_to`.
+-- What is known of suspensions, to which component a document belonged, and its names (from their batch on): from commit
+-- `known_from` up to, and not including, `known_to`.
 CREATE VIEW tieout.suspension AS
 SELECT component, known_from, 9223372036854775807 AS known_to FROM tieout.suspended
 UNION ALL
@@ -114,7 +119,11 @@ CREATE VIEW tieout.placement AS
 SELECT id AS document, component, known_from, 9223372036854775807 AS known_to FROM tieout.document
 UNION ALL
 SELECT document, component, known_from, known_to FROM tieout.membership_history;
-GRANT SELECT ON tieout.suspension, tieout.placement TO tieout_app;
+CREATE VIEW tieout.naming AS
+SELECT *, 9223372036854775807 AS known_to FROM tieout.reference
+UNION ALL
+SELECT * FROM tieout.reference_history;
+GRANT SELECT ON tieout.suspension, tieout.placement, tieout.naming TO tieout_app;
 
 -- Which transaction a document belonged to, as known at commit `p_seq`. Documents of a suspended
 -- component stand alone (a negative label no component has); those that were not known yet are not there.
@@ -183,8 +192,8 @@ BEGIN ATOMIC
         FROM taken t
         JOIN tieout.known_events(ARRAY(SELECT type FROM taken), p_as_of, p_seq, p_documents) e
             ON (e.kind, e.type) = (t.kind, t.type)
-        JOIN tieout.names_of(p_documents) o ON o.document = e.document AND o.role = 0
-        JOIN tieout.names_of(p_documents) n ON n.name_hash = o.name_hash AND n.role = 2
+        JOIN tieout.names_of(p_documents, p_seq) o ON o.document = e.document AND o.role = 0
+        JOIN tieout.names_of(p_documents, p_seq) n ON n.name_hash = o.name_hash AND n.role = 2
                                AND (n.kind, n.scope, n.value) = (o.kind, o.scope, o.value)
         JOIN tieout.batch b ON b.id = n.batch AND b.seq <= p_seq
         JOIN tieout.membership(p_seq, p_documents) m ON m.document = n.document AND m.component <> e.component
@@ -382,7 +391,7 @@ head AS MATERIALIZED (  -- what is said of the case, once
           FROM configuration, tieout.membership(configuration.seq, p_documents) m
           WHERE m.component IN (SELECT component FROM anchor) GROUP BY m.component) h ON h.component = a.component
     JOIN tieout.documents_of(p_documents) d ON d.id = a.document
-    LEFT JOIN tieout.names_of(p_documents) n ON n.document = a.document AND n.role IN (0, 5)
+    LEFT JOIN tieout.names_of(p_documents, configuration.seq) n ON n.document = a.document AND n.role = 0
     LEFT JOIN ended x ON x.document = a.document
     LEFT JOIN case_step f ON f.anchor = a.document AND f.ordinal = (SELECT max(ordinal) FROM definition) AND f.done)
 SELECT t.component, t.transaction_id, t.document, t.content_id, t.number, t.entity, t.anchors, t.state, t.ended_at,

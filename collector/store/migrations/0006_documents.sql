@@ -36,7 +36,7 @@ BEGIN ATOMIC
     WITH once AS MATERIALIZED (SELECT read.seq_at(p_as_known) AS seq)
     SELECT m.document, m.content_id, m.component, m.kind, r.scope, r.value
     FROM once CROSS JOIN tieout.membership(once.seq, p_documents) m
-    JOIN tieout.names_of(p_documents) r ON r.document = m.document AND r.role IN (0, 5)
+    JOIN tieout.names_of(p_documents, once.seq) r ON r.document = m.document AND r.role = 0
     JOIN tieout.batch b ON b.id = r.batch AND b.seq <= once.seq;
 END;
 

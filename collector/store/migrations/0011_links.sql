@@ -46,8 +46,8 @@ BEGIN ATOMIC
     named AS (
         SELECT r.document, encode(int8send(r.value_hash) || int8send(r.name_hash), 'hex')::uuid AS name_id,
                r.role, r.kind, r.scope, r.value
-        FROM once, tieout.names_of(p_documents) r JOIN tieout.batch b ON b.id = r.batch
-        WHERE r.role BETWEEN 1 AND 4 AND b.seq <= once.seq)
+        FROM once CROSS JOIN tieout.names_of(p_documents, once.seq) r JOIN tieout.batch b ON b.id = r.batch
+        WHERE r.role > 0 AND b.seq <= once.seq)
     SELECT n.document, n.name_id,
            CASE WHEN n.role IN (1, 4) THEN CASE WHEN c.document IS NULL AND i.name_id IS NULL THEN 1 ELSE 4 END
                 ELSE n.role END::smallint,

@@ -56,6 +56,8 @@ COMMANDS = [
     ("quarantine list --all --source bank", "quarantine-list", 0),
     ("quarantine show 1", "quarantine-show", 0),
     ("quarantine replay", "quarantine-replay", 0),
+    ("mapping diff bank/payments", "mapping-diff", 0),
+    ("mapping apply bank/payments", "mapping-apply", 0),
     ("rebuild", "rebuild", 0),
     ("migrate", "migrate", 0),
     ("config check", "config-check", 0),
