@@ -29,11 +29,19 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(_TRANSCRIBED.sub(r"\1", plain)))
 
 
+@lru_cache(200_000)
+def _initials(text: str) -> frozenset[str]:
+    return frozenset(word[0] for word in words(text))
+
+
 def name_likeness(a: str, b: str) -> int:
     """Compare names: what of both their words has a counterpart, in any order; an initial stands for a word."""
+    if _initials(a).isdisjoint(_initials(b)):
+        return 0  # most names are as different as that
     return _share(words(a), words(b), _same_name, lambda _: 1, of_both=True)
 
 
+@lru_cache(100_000)  # the same texts come again and again
 def text_likeness(a: str, b: str) -> int:
     """Compare texts: what of the shorter one's letters stands in the longer one; its last word may be cut."""
     shorter, longer = sorted((words(a), words(b)), key=lambda found: (sum(map(len, found)), found))
@@ -46,6 +54,7 @@ def text_likeness(a: str, b: str) -> int:
     return _share(shorter, longer, same, len, of_both=False)
 
 
+@lru_cache(500_000)
 def _same_word(one: str, other: str) -> float:
     if one == other:
         return 1.0
@@ -57,7 +66,7 @@ def _same_word(one: str, other: str) -> float:
 
 def _same_name(one: str, other: str) -> float:
     if len(one) == 1 or len(other) == 1:
-        return 1.0 if one == other else INITIAL * (one[0] == other[0])
+        return 1.0 if one == other else INITIAL
     return _same_word(one, other)
 
 
@@ -69,17 +78,25 @@ def _share(
     *,
     of_both: bool,
 ) -> int:
-    """Give each word of one text its best counterpart in the other, each once; weigh what has one."""
-    alike = sorted(
-        ((-same(x, y), i, j) for i, x in enumerate(a) for j, y in enumerate(b)),
-    )
-    mine, other, found = set(range(len(a))), set(range(len(b))), 0.0
-    for value, i, j in alike:
-        if value and i in mine and j in other:
-            mine.remove(i)
-            other.remove(j)
+    """Give each word of one text its best counterpart in the other, each once; weigh what has one.
+
+    A word with another first letter is another word.
+    """
+    alike = [
+        (-value, i, j)
+        for i, x in enumerate(a)
+        for j, y in enumerate(b)
+        if x[0] == y[0] and (value := same(x, y))
+    ]
+    mine, other, found = set[int](), set[int](), 0.0
+    for value, i, j in sorted(alike):
+        if i not in mine and j not in other:
+            mine.add(i)
+            other.add(j)
             found -= value * weight(a[i])
+    if not found:
+        return 0
     whole = sum(map(weight, a))
     if of_both:
         found, whole = 2 * found, whole + sum(map(weight, b))
-    return round(100 * found / whole) if whole else 0
+    return round(100 * found / whole)

@@ -9,6 +9,7 @@ finds the link made: it is questioned, as a suggestion to a person, and stays.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import ge, mul
 from typing import NamedTuple
 
 import msgspec
@@ -34,7 +35,7 @@ SHOWN_MAX, RIVALS_MAX = 3, 10
 LINKS_A_COMMIT = 1_000
 """So many links take the lock for some tenths of a second."""
 
-_LIKENESS = {"name": name_likeness, "text": text_likeness}
+_LIKENESS: dict[str, Callable[[str, str], int]] = {"name": name_likeness, "text": text_likeness}
 
 
 class Matched(msgspec.Struct):
@@ -97,14 +98,9 @@ class Matcher:
                 await candidates.linked(conn),
             )
             work = Work(name, rule, seen, sight)
-            bucket: list[tuple[Item, Item]] = []
-            last: list[str] = []
-            async for key, left, right in candidates.pairs(conn, before, after, CANDIDATES_MAX):
-                if key != last:
-                    work.take(bucket)
-                    bucket, last = [], key
-                bucket.append((left, right))
-            work.take(bucket)
+            async for buckets, items in candidates.pairs(conn, before, after, CANDIDATES_MAX):
+                for bucket in buckets:
+                    work.take([(items[left], items[right]) for left, right in bucket])
         work.close()
         return work
 
@@ -125,6 +121,7 @@ class Matcher:
     async def _enter(self, work: "Work", chunk: Sequence[Made]) -> None:
         """Enter links in one transaction, but for documents of which somebody decided meanwhile."""
         async with self._conn.transaction():
+            await ingest.plan_by_key(self._conn)
             seq = await ingest.lock(self._conn) + 1
             work.decided |= await evidence.decided_since(self._conn, work.checked)
             work.checked = seq
@@ -185,10 +182,11 @@ class Sight(NamedTuple):
 
     def forbids(self, left: bytes, right: bytes) -> bool:
         """Say whether a person decided that two documents do not belong together."""
-        pair = frozenset((left, right))
-        if pair in self.refused:
+        if self.refused and frozenset((left, right)) in self.refused:
             return True
-        cut = {name for end in pair for name in self.cuts.of(end)}
+        if not self.cuts:
+            return False
+        cut = {name for end in (left, right) for name in self.cuts.of(end)}
         return bool(cut) and content_id(link_name(left, right)) in cut
 
 
@@ -200,6 +198,11 @@ class Work:
         self._bar = Bar(rule.accept, rule.margin)
         self._before = timedelta(days=rule.within.days_before)
         self._after = timedelta(days=rule.within.days_after)
+        self._equal: dict[str, str | int] = dict.fromkeys(rule.titles(), "equal")
+        self._titles = [s.title for s in rule.similar]
+        self._likeness = [_LIKENESS[s.as_] for s in rule.similar]
+        self._least = [s.least for s in rule.similar]
+        self._weights = [s.weight for s in rule.similar]
         self._linked = {e: o for a, b, _ in sight.linked for e, o in ((a, b), (b, a))}
         self._met: set[bytes] = set()
         self.matched = Matched(name, rule.version)
@@ -209,13 +212,10 @@ class Work:
 
     def take(self, found: Sequence[tuple[Item, Item]]) -> None:
         """Decide about all candidates that have their fields in common."""
-        pairs = list(self._pairs(found))
+        pairs = sorted(self._pairs(found), key=_rank)
         self.matched.pairs += len(pairs)
         done = settle(pairs, self._linked, self._bar)
-        by_end: dict[bytes, list[Pair]] = defaultdict(list)
-        for pair in pairs:
-            for end in pair.ends:
-                by_end[end].append(pair)
+        by_end = _by_end(pairs)
         for pair in done.made:
             self.links.append(self._made(pair, _rivals(pair, by_end)))
         self._met.update(p.left for p in pairs if self._linked.get(p.left) == p.right)
@@ -227,33 +227,38 @@ class Work:
         counted = Counter(left.id for left, _ in found)
         crowded = {left.id: left for left, _ in found if counted[left.id] > CANDIDATES_MAX}
         self.matched.crowded += len(crowded)
+        known = self._known(found, crowded.values())
         for left, right in found:
-            if left.id in crowded or self._sight.forbids(left.id, right.id):
-                continue
             likeness = tuple(
-                _LIKENESS[s.as_](a, b) if a and b else 0
-                for s, a, b in zip(self._rule.similar, left.texts, right.texts, strict=True)
+                [
+                    alike(a, b) if a and b else 0
+                    for alike, a, b in zip(self._likeness, left.texts, right.texts, strict=True)
+                ]
             )
-            if all(n >= s.least for n, s in zip(likeness, self._rule.similar, strict=True)):
-                near = any(self._may_be(other, right) for other in crowded.values())
-                settled = not near and self._is_settled(left, right)
+            if (
+                all(map(ge, likeness, self._least))
+                and left.id not in crowded
+                and not self._sight.forbids(left.id, right.id)
+            ):
+                settled = left.id in known and right.id in known
                 apart_s = round(abs((right.at - left.at).total_seconds()))
                 yield Pair(left.id, right.id, self._score(likeness), apart_s, settled, likeness)
 
-    def _score(self, likeness: Sequence[int]) -> int:
-        weights = [s.weight for s in self._rule.similar]
-        if not weights:
-            return 100
-        return round(sum(w * n for w, n in zip(weights, likeness, strict=True)) / sum(weights))
-
-    def _may_be(self, left: Item, right: Item) -> bool:
-        return left.at - self._before <= right.at <= left.at + self._after
-
-    def _is_settled(self, left: Item, right: Item) -> bool:
-        """Say whether all that can rival the pair is known."""
+    def _known(self, found: Sequence[tuple[Item, Item]], crowded: Iterable[Item]) -> set[bytes]:
+        """Name the items of which all candidates are known, and none may belong to one that was left out."""
         whole = self._sight.reaches.whole
-        return whole("right", left, left.at - self._before, left.at + self._after) and whole(
-            "left", right, right.at - self._after, right.at + self._before
+        lefts = {left.id: left for left, _ in found}.values()
+        rights = {right.id: right for _, right in found}.values()
+        known = {i.id for i in lefts if whole("right", i, i.at - self._before, i.at + self._after)}
+        known |= {i.id for i in rights if whole("left", i, i.at - self._after, i.at + self._before)}
+        for left in crowded:
+            since, until = left.at - self._before, left.at + self._after
+            known -= {i.id for i in rights if since <= i.at <= until}
+        return known
+
+    def _score(self, likeness: Sequence[int]) -> int:
+        return (
+            round(sum(map(mul, self._weights, likeness)) / sum(self._weights)) if likeness else 100
         )
 
     def _made(self, pair: Pair, rivals: list[Rival]) -> Made:
@@ -262,11 +267,11 @@ class Work:
             pair.left,
             pair.right,
             f"score {pair.score}, {said}",
-            f"rule {self._name} {self._rule.version}",
+            f"rule {self._name} {self.matched.version}",
             Evidence(
                 automatic=True,
                 rule=self._name,
-                version=self._rule.version,
+                version=self.matched.version,
                 score=pair.score,
                 fields=self._fields(pair),
                 rivals=rivals,
@@ -275,21 +280,15 @@ class Work:
         )
 
     def _fields(self, pair: Pair) -> dict[str, str | int]:
-        alike = zip((s.title for s in self._rule.similar), pair.likeness, strict=True)
-        return {**dict.fromkeys(self._rule.titles(), "equal"), **dict(alike)}
+        return self._equal | dict(zip(self._titles, pair.likeness, strict=True))
 
     def _suggest(self, pairs: Sequence[Pair]) -> None:
         """Suggest what nothing has set aside; of linked documents only what questions the link."""
-        by_left: dict[bytes, list[Pair]] = defaultdict(list)
-        by_end: dict[bytes, list[Pair]] = defaultdict(list)
-        for pair in pairs:
-            by_left[pair.left].append(pair)
-            for end in pair.ends:
-                by_end[end].append(pair)
-        for left, found in by_left.items():
+        by_end = _by_end(pairs)
+        for left in dict.fromkeys(p.left for p in pairs):
+            found = by_end[left]
             if all(self._linked.get(left) == p.right for p in found):
                 continue
-            found.sort(key=lambda p: (-p.score, p.apart_s, p.right))
             shown = [self._candidate(p, _rivals(p, by_end)) for p in found[:SHOWN_MAX]]
             self._add(left, self._why(found), shown, len(found) - len(shown))
 
@@ -313,12 +312,12 @@ class Work:
 
     def _add(self, left: bytes, why: str, shown: list[Candidate], more: int) -> None:
         named = [f"{c.document} {c.linked}" for c in shown]
-        id_ = digest("suggestion", self._name, self._rule.version, left.hex(), why, *named).hex()[
+        id_ = digest("suggestion", self._name, self.matched.version, left.hex(), why, *named).hex()[
             :10
         ]
         self.suggestions.append(
             Suggestion(
-                id_, self._name, self._rule.version, left.hex(), why, shown, more, self._seen
+                id_, self._name, self.matched.version, left.hex(), why, shown, more, self._seen
             )
         )
 
@@ -331,8 +330,21 @@ class Work:
         self.matched.suggested = dict(Counter(s.why for s in self.suggestions))
 
 
+def _rank(pair: Pair) -> tuple[int, int, bytes, bytes]:
+    """Order pairs: the likeliest first, and of equally likely ones the nearest in time."""
+    return -pair.score, pair.apart_s, *pair.ends
+
+
+def _by_end(pairs: Iterable[Pair]) -> Mapping[bytes, list[Pair]]:
+    found: dict[bytes, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        found[pair.left].append(pair)
+        found[pair.right].append(pair)
+    return found
+
+
 def _rivals(pair: Pair, by_end: Mapping[bytes, Sequence[Pair]]) -> list[Rival]:
-    """List the other pairs of both documents, the highest first."""
-    others = {p for end in pair.ends for p in by_end[end]} - {pair}
-    ranked = sorted(others, key=lambda p: (-p.score, p.apart_s, p.ends))
-    return [Rival(p.left.hex(), p.right.hex(), p.score) for p in ranked[:RIVALS_MAX]]
+    """List the other pairs of both documents, the likeliest first, from lists that are in this order."""
+    others = {p for end in pair.ends for p in by_end[end][: RIVALS_MAX + 1]} - {pair}
+    ranked = sorted(others, key=_rank)[:RIVALS_MAX]
+    return [Rival(p.left.hex(), p.right.hex(), p.score) for p in ranked]

@@ -47,21 +47,23 @@ class Settled(NamedTuple):
 def settle(pairs: Sequence[Pair], linked: Mapping[bytes, bytes], bar: Bar) -> Settled:
     """Decide about pairs; `linked` gives what rules linked before, both ways: it stands, and is no further linked."""
     taken = {end: p.score for p in pairs if linked.get(p.left) == p.right for end in p.ends}
-    busy = set(linked)
+    busy = set[bytes]()
     made: list[Pair] = []
-    alive = list(pairs)
+    near = [p for p in pairs if p.score > bar.accept - bar.margin]  # others hinder no link
+    busy.update(end for p in near for end in p.ends if end in linked)
     while True:
-        alive = [p for p in alive if not _is_beaten(p, taken, bar)]
-        found = list(_unique(alive, busy, bar))
+        near = [p for p in near if not _is_beaten(p, taken, bar)]
+        found = list(_unique(near, busy, bar))
         if not found:
-            return Settled(made, alive)
+            return Settled(made, [p for p in pairs if not _is_beaten(p, taken, bar)])
         made += found
         busy.update(end for p in found for end in p.ends)
         taken |= {end: p.score for p in found for end in p.ends}
 
 
 def _is_beaten(pair: Pair, taken: Mapping[bytes, int], bar: Bar) -> bool:
-    return any(taken.get(end, 0) >= pair.score + bar.margin for end in pair.ends)
+    best = max(taken.get(pair.left, 0), taken.get(pair.right, 0))
+    return best >= pair.score + bar.margin
 
 
 def _unique(pairs: Sequence[Pair], busy: set[bytes], bar: Bar) -> Iterable[Pair]:

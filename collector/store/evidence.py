@@ -105,9 +105,10 @@ async def insert(conn: Connection, seq: int, made: Sequence[Made]) -> list[int]:
     )
     numbers = {(row["document"].bytes, row["other"].bytes): row["id"] for row in found}
     in_order = [numbers[m.document, m.other] for m in made]
-    await conn.executemany(
-        "INSERT INTO tieout.link_evidence VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        [(n, *_row(m.evidence)) for n, m in zip(in_order, made, strict=True)],
+    await conn.copy_records_to_table(
+        "link_evidence",
+        records=[(n, *_row(m.evidence)) for n, m in zip(in_order, made, strict=True)],
+        schema_name="tieout",
     )
     return in_order
 

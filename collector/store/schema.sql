@@ -1651,14 +1651,6 @@ END $$;
 
 ALTER FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) OWNER TO tieout_owner;
 
--- Name: link_field(text, bigint, text, text, jsonb, jsonb); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
-
-CREATE FUNCTION tieout.link_field(p_field text, p_amount bigint, p_currency text, p_entity text, p_body jsonb, p_personal jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    RETURN CASE split_part(p_field, '.'::text, 1) WHEN 'amount'::text THEN (p_amount)::text WHEN '-amount'::text THEN ((- p_amount))::text WHEN 'currency'::text THEN p_currency WHEN 'entity'::text THEN p_entity WHEN 'references'::text THEN (SELECT min((r.value #>> '{1,2}'::text[])) AS min FROM jsonb_array_elements((link_field.p_body -> 'references'::text)) r(value) WHERE ((r.value #>> '{1,0}'::text[]) = split_part(link_field.p_field, '.'::text, 2))) WHEN 'dimensions'::text THEN COALESCE((p_personal ->> split_part(p_field, '.'::text, 2)), (p_body #>> string_to_array(p_field, '.'::text))) WHEN 'attributes'::text THEN COALESCE((p_personal ->> split_part(p_field, '.'::text, 2)), (p_body #>> string_to_array(p_field, '.'::text))) ELSE COALESCE((p_personal ->> p_field), (p_body ->> p_field)) END;
-
-ALTER FUNCTION tieout.link_field(p_field text, p_amount bigint, p_currency text, p_entity text, p_body jsonb, p_personal jsonb) OWNER TO tieout_owner;
-
 -- Name: make_append_only(regclass); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.make_append_only(p_table regclass) RETURNS void
@@ -3130,11 +3122,6 @@ GRANT ALL ON FUNCTION tieout.ensure_partition(p_month date) TO tieout_app;
 
 REVOKE ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) TO tieout_app;
-
--- Name: FUNCTION link_field(p_field text, p_amount bigint, p_currency text, p_entity text, p_body jsonb, p_personal jsonb); Type: ACL; Schema: tieout; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION tieout.link_field(p_field text, p_amount bigint, p_currency text, p_entity text, p_body jsonb, p_personal jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION tieout.link_field(p_field text, p_amount bigint, p_currency text, p_entity text, p_body jsonb, p_personal jsonb) TO tieout_app;
 
 -- Name: FUNCTION make_append_only(p_table regclass); Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -33,24 +33,5 @@ CREATE INDEX link_suggestion_rule ON tieout.link_suggestion (rule);
 CREATE INDEX link_decision_cut ON tieout.link_decision (id) WHERE action = 'cut';
 CREATE INDEX link_decision_seq ON tieout.link_decision (seq);
 
--- A field of an event by its name in a rule; NULL where it has none.
-CREATE FUNCTION tieout.link_field(p_field text, p_amount bigint, p_currency text, p_entity text, p_body jsonb,
-                                  p_personal jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE
-RETURN CASE split_part(p_field, '.', 1)
-    WHEN 'amount' THEN p_amount::text
-    WHEN '-amount' THEN (-p_amount)::text
-    WHEN 'currency' THEN p_currency
-    WHEN 'entity' THEN p_entity
-    WHEN 'references' THEN (SELECT min(r #>> '{1,2}') FROM jsonb_array_elements(p_body -> 'references') r
-                            WHERE r #>> '{1,0}' = split_part(p_field, '.', 2))
-    WHEN 'dimensions' THEN coalesce(p_personal ->> split_part(p_field, '.', 2),
-                                    p_body #>> string_to_array(p_field, '.'))
-    WHEN 'attributes' THEN coalesce(p_personal ->> split_part(p_field, '.', 2),
-                                    p_body #>> string_to_array(p_field, '.'))
-    ELSE coalesce(p_personal ->> p_field, p_body ->> p_field) END;
-
-REVOKE EXECUTE ON FUNCTION tieout.link_field FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tieout.link_field TO tieout_app;
 GRANT SELECT, INSERT ON tieout.link_evidence TO tieout_app;
 GRANT SELECT, INSERT, DELETE ON tieout.link_suggestion TO tieout_app;
