@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long coverage check format bench bench-long schema upgrade-fixture lock clean
+.PHONY: help setup demo test test-long coverage check format bench bench-long bench-report schema upgrade-fixture lock clean
 
 help: ## List the targets with a sentence each.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -43,11 +43,16 @@ format: setup ## Format the code and mend what ruff can mend.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup ## Measure speed against the physical limit; also writes build/bench.json.
+bench: setup ## Measure everything against its bar, or against the physical limit, into build/bench.json.
+	@rm -f build/bench.json
 	@$(BIN)/python -m pytest -q -s -m "bench and not long" tests/benchmarks
 
 bench-long: setup ## Measure what takes hours: files of 5 GB.
 	@$(BIN)/python -m pytest -q -s -m "bench and long" tests/benchmarks
+
+bench-report: setup ## Write docs/performance.md from what the last benchmarks measured (build/bench.json).
+	@cp build/bench.json docs/performance.json
+	@$(BIN)/python scripts/generate
 
 schema: setup ## Write schema.sql, the JSON Schemas, boards and generated pages anew from their sources.
 	@$(BIN)/python scripts/generate

@@ -245,10 +245,13 @@ async def _load(dsn: str, path: Path, told: Told) -> None:
 
 
 async def _feed(path: Path, into: asyncio.StreamWriter, told: Told) -> None:
-    with zipfile.ZipFile(path) as container, container.open(ARCHIVE) as member:
-        with suppress(ConnectionError):  # pg_restore has ended, and says why
+    try:
+        with zipfile.ZipFile(path) as container, container.open(ARCHIVE) as member:
             while chunk := member.read(CHUNK_BYTES):
                 into.write(chunk)
                 await into.drain()
                 told(len(chunk))
+    except ConnectionError:
+        pass  # pg_restore has ended, and says why
+    finally:
         into.close()

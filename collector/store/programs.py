@@ -2,16 +2,20 @@
 
 import asyncio
 import os
+import re
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import TemporaryFile
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import unquote
 
 from collector.errors import Permanent
 from collector.store.serverfiles import installed
 
 CHUNK_BYTES = 1_048_576
+
+_LOGIN = re.compile(r"(?<=://)([^:@/?]*):([^@/?]*)@")
+_OPTION = re.compile(r"(?<=[?&])password=([^&]*)&?")
 
 
 @asynccontextmanager
@@ -50,14 +54,9 @@ async def program(name: str, *options: str, dsn: str | None = None) -> AsyncIter
 
 def without_password(dsn: str) -> tuple[str, str]:
     """Split a connection string into one that anybody may see in a list of processes, and its password."""
-    parts = urlsplit(dsn)
-    login, at, place = parts.netloc.rpartition("@")
-    user, _, password = login.partition(":")
-    options = parse_qsl(parts.query, keep_blank_values=True)
-    named = [value for name, value in options if name == "password"]
-    query = urlencode([(name, value) for name, value in options if name != "password"])
-    shown = parts._replace(netloc=f"{user}{at}{place}", query=query).geturl()
-    return shown, unquote(password) or "".join(named)
+    login, option = _LOGIN.search(dsn), _OPTION.search(dsn)
+    password = login[2] if login else option[1] if option else ""
+    return _OPTION.sub("", _LOGIN.sub(r"\1@", dsn)).rstrip("?&"), unquote(password)
 
 
 def incoming(process: Process) -> asyncio.StreamReader:

@@ -1,7 +1,7 @@
 """Memory of `tieout sync` over one large file: bounded, and not by the size of the file.
 
 The program runs in a process of its own; with the one that reads ahead, its peaks are sampled. A smaller file is
-read to show that the larger one needs no more. `make bench` reads 200 MB of each format, `make bench-long` 5 GB.
+read to show that the larger one needs hardly more: what is remembered of documents fills up to its limit. `make bench` reads 200 MB of each format, `make bench-long` 5 GB.
 """
 
 import json
@@ -21,7 +21,7 @@ from tests.benchmarks.report import report
 from tests.support.postgres import fresh_database
 
 TIEOUT = str(Path(sys.executable).with_name("tieout"))
-BAR_MB, GROWTH_BAR = 300.0, 1.1
+BAR_MB, GROWTH_BAR = 300.0, 1.2
 SIZES_MB = [(60, 200), pytest.param((1_000, 5_000), marks=pytest.mark.long)]
 """Of the file that is measured, and of one that it is held against."""
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -40,6 +40,31 @@ def test_a_file_that_differs_or_is_missing_is_named(generate: ModuleType, tmp_pa
     assert generate.differing(wanted) == [other, missing]
 
 
+def test_the_page_of_what_was_measured_says_which_bars_were_reached(generate: ModuleType) -> None:
+    told = {"file": "tests/benchmarks/test_live.py", "unit": "s", "at": "2026-01-01", "load": 0.4}
+    figures = [
+        ("slow", 1.25, 1.0, "lower"),
+        ("quick", 0.00512, 1.0, "lower"),
+        ("just so", 1.0, 1.0, "higher"),
+        ("few", 12_345.6, 20_000, "higher"),
+        ("by the way", 3.0, None, "lower"),
+    ]
+    results = [
+        {**told, "name": name, "value": value, "bar": bar, "better": better}
+        for name, value, bar, better in figures
+    ]
+    page = generate.performance({"machine": "one core", "results": results})
+    assert "On one core." in page
+    assert "\n## `tieout run` in a process of its own" in page
+    assert [line for line in page.splitlines() if "2026-01-01" in line] == [
+        "| slow | 1.25 s | ≤ 1 | **missed** | 2026-01-01 | 0.4 |",
+        "| quick | 0.00512 s | ≤ 1 | reached | 2026-01-01 | 0.4 |",
+        "| just so | 1 s | ≥ 1 | reached | 2026-01-01 | 0.4 |",
+        "| few | 12,346 s | ≥ 20,000 | **missed** | 2026-01-01 | 0.4 |",
+        "| by the way | 3 s |  |  | 2026-01-01 | 0.4 |",
+    ]
+
+
 def test_the_committed_schema_is_what_the_migrations_make(
     generate: ModuleType, database: Database
 ) -> None:
