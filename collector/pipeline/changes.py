@@ -6,7 +6,7 @@ import msgspec
 
 from collector.model.reference import IDENTITY
 from collector.pipeline.correlate import Disjoint, Limit
-from collector.store import ingest, remappings
+from collector.store import ingest, membership, remappings
 from collector.store.remappings import State, Step
 
 COMPONENTS_MAX = 2_000
@@ -67,7 +67,7 @@ class Changes:
         held = await ingest.look_up(self._conn, list(names), most)
         touched = {holder.component for holders in held.values() for holder in holders}
         new = [document for document in documents if document not in self._before]
-        touched |= await ingest.components_of(self._conn, new)
+        touched |= await membership.components_of(self._conn, new)
         for document, state in (await self._states(touched)).items():
             self._before.setdefault(document, state)
 
@@ -80,7 +80,7 @@ class Changes:
 
     async def found(self, most: int) -> tuple[int, list[Change]]:
         """Return how many changes there are, and the first of them by id."""
-        touched = await ingest.components_of(self._conn, list(self._before))
+        touched = await membership.components_of(self._conn, list(self._before))
         held = await ingest.look_up(self._conn, list(self._own), [0] * len(self._own))
         touched |= {holder.component for holders in held.values() for holder in holders}
         after = await self._states(touched)

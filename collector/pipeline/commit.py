@@ -32,7 +32,7 @@ from collector.pipeline.prepare import (
 )
 from collector.pipeline.recent import Recent
 from collector.pipeline.regroup import Arriving, regroup
-from collector.store import ingest, links, quarantine, rows
+from collector.store import ingest, links, membership, quarantine, rows
 
 REMEMBERED = 100_000
 """Documents that a collector remembers, so as not to look them up for each of their events."""
@@ -386,7 +386,9 @@ class Correlation:
         added = await ingest.add_to_steps(self.conn, packed.additions)
         again = {(ids[n], event_type) for n, event_type in p.revised}
         await ingest.recompute_steps(self.conn, again | (packed.additions.keys() - added))
-        await ingest.note_suspended(self.conn, self.grown, correlate.COMPONENT_DOCUMENTS_MAX, seq)
+        await membership.note_suspended(
+            self.conn, self.grown, correlate.COMPONENT_DOCUMENTS_MAX, seq
+        )
 
     async def _added(self) -> list[bytes]:
         """Pack the references that stored documents gain, and note their new hashes."""
@@ -419,7 +421,7 @@ class Correlation:
         plan = correlate.plan(self.held, stored, self.component_of, self.most.__getitem__)
         label_of = {self.ids[n]: self.ids[n] for n in self.active} | self.component_of
         moves: dict[int, int] = {}
-        size = await ingest.sizes(
+        size = await membership.sizes(
             self.conn,
             {c for components, _ in plan.joined if len(components) > 1 for c in components},
         )
@@ -435,7 +437,7 @@ class Correlation:
             moves |= {c: label for c in components if c != label}
             label_of |= dict.fromkeys(documents, label)
             self.grown.add(label)
-        await ingest.relabel(self.conn, moves, seq)
+        await membership.relabel(self.conn, moves, seq)
         return {d: moves.get(label, label) for d, label in label_of.items()}
 
     async def _rebuild(self, components: set[int], documents: set[int], seq: int) -> dict[int, int]:

@@ -14,7 +14,7 @@ from collector.model.words import counted
 from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
 from collector.pipeline.regroup import regroup
-from collector.store import evidence, ingest, links, rows
+from collector.store import evidence, ingest, links, membership, rows
 from collector.store.evidence import QUESTIONED, Candidate, Evidence, Made, Suggestion
 from collector.store.ingest import Connection
 from collector.store.links import Decision
@@ -96,7 +96,7 @@ class Links:
             name = content_id(await links.name_held(self._conn, kind, value, scope))
             if name in (await links.cuts(self._conn)).ignored:
                 raise Permanent(f"The {kind} '{value}' joins nothing already: a person said so.")
-            touched = await ingest.components_holding(self._conn, [name])
+            touched = await membership.components_holding(self._conn, [name])
             number = await links.insert(
                 self._conn, seq, "ignore", reason, self._actor, about=(name, name)
             )
@@ -185,7 +185,7 @@ class Links:
         await links.insert(self._conn, seq, "undo", reason, self._actor, undoes=number)
         if decided.action == "ignore":
             await ingest.change_roles(self._conn, decided.other, CUT, IDENTITY)
-            touched = await ingest.components_holding(self._conn, [decided.other])
+            touched = await membership.components_holding(self._conn, [decided.other])
             await self._regroup(touched, seq)
             return
         document = await links.member(self._conn, decided.document.hex())
@@ -226,7 +226,7 @@ class Links:
     async def _regroup(self, components: set[int], seq: int) -> None:
         label_of = await regroup(self._conn, components, self._limit, seq)
         touched = components | set(label_of.values())
-        await ingest.note_suspended(self._conn, touched, correlate.COMPONENT_DOCUMENTS_MAX, seq)
+        await membership.note_suspended(self._conn, touched, correlate.COMPONENT_DOCUMENTS_MAX, seq)
 
 
 async def enter_links(conn: Connection, seq: int, made: Sequence[Made], limit: Limit) -> list[int]:
@@ -236,7 +236,7 @@ async def enter_links(conn: Connection, seq: int, made: Sequence[Made], limit: L
     components = await _name(conn, pairs)
     label_of = await regroup(conn, components, limit, seq)
     touched = components | set(label_of.values())
-    await ingest.note_suspended(conn, touched, correlate.COMPONENT_DOCUMENTS_MAX, seq)
+    await membership.note_suspended(conn, touched, correlate.COMPONENT_DOCUMENTS_MAX, seq)
     return numbers
 
 

@@ -25,7 +25,7 @@ from collector.pipeline.settle import Bar, Pair, settle
 from collector.settings.check import feeding
 from collector.settings.links import LinkRule, LinkSide
 from collector.settings.load import Configuration
-from collector.store import candidates, evidence, ingest, links, totals
+from collector.store import candidates, evidence, ingest, links, membership, totals
 from collector.store.candidates import Item, Linked
 from collector.store.evidence import QUESTIONED, Candidate, Evidence, Made, Rival, Suggestion
 
@@ -109,8 +109,8 @@ class Matcher:
         names = frozenset(content_id(link_name(*pair)) for pair in ruled)
         if not names:
             return {}
-        components = await ingest.components_holding(self._conn, names)
-        before = await ingest.documents_of(self._conn, components)
+        components = await membership.components_holding(self._conn, names)
+        before = await membership.documents_of(self._conn, components)
         return await regrouped(self._conn, before, self._limit, without=names)
 
     async def _reaches(self, rule: LinkRule) -> "Reaches":

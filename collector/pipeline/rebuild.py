@@ -13,7 +13,7 @@ from collector.model.reference import CUT, IDENTITY, OWN, Name, content_id, link
 from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
 from collector.pipeline.prepare import references_hash
-from collector.store import derived, ingest, links, rows
+from collector.store import derived, ingest, links, membership, rows
 from collector.store.ingest import Connection
 
 COPY_ROWS = 20_000
@@ -76,9 +76,9 @@ async def rebuild(conn: Connection, limit: Limit, clock: Clock) -> int:
         await _copy_documents(conn, documents, placed, seq)
         await derived.fold_all(conn)
         moved = {d: label for d, label in label_of.items() if before.get(d, label) != label}
-        await ingest.place(conn, moved, seq)
+        await membership.place(conn, moved, seq)
         touched = {*label_of.values(), *before.values()}
-        await ingest.note_suspended(conn, touched, correlate.COMPONENT_DOCUMENTS_MAX, seq)
+        await membership.note_suspended(conn, touched, correlate.COMPONENT_DOCUMENTS_MAX, seq)
         if moved:
             await ingest.append_commit(conn, seq, "rebuild", clock())
     return len(documents)

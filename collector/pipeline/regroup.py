@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from collector.pipeline import correlate
-from collector.store import ingest
+from collector.store import ingest, membership
 
 
 class Arriving(NamedTuple):
@@ -30,9 +30,9 @@ async def regroup(
 
     Stored documents are moved; one whose component is as it was stays where it is.
     """
-    before = await ingest.documents_of(conn, components)
+    before = await membership.documents_of(conn, components)
     label_of = await regrouped(conn, before, limit, arriving)
-    await ingest.place(conn, {d: label_of[d] for d in before}, seq)
+    await membership.place(conn, {d: label_of[d] for d in before}, seq)
     return label_of
 
 

@@ -11,7 +11,7 @@ from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
 from collector.pipeline.rebuild import told_by
 from collector.pipeline.regroup import regroup
-from collector.store import derived, ingest, supersessions
+from collector.store import derived, ingest, membership, supersessions
 from collector.store.ingest import Connection
 
 
@@ -53,7 +53,7 @@ async def _regroup(
     """Recompute the transactions of documents, and of those that hold a name which fewer hold than before."""
     held = await ingest.look_up(conn, list(loose), list(loose.values()))
     touched = {holder.component for holders in held.values() for holder in holders}
-    touched |= await ingest.components_of(conn, documents)
+    touched |= await membership.components_of(conn, documents)
     label_of = await regroup(conn, touched, limit, seq)
     touched |= set(label_of.values())
-    await ingest.note_suspended(conn, touched, correlate.COMPONENT_DOCUMENTS_MAX, seq)
+    await membership.note_suspended(conn, touched, correlate.COMPONENT_DOCUMENTS_MAX, seq)

@@ -228,13 +228,31 @@ async def conn(
     await opened.close()
 
 
-@given(steps=history)
-@settings(
-    max_examples=60,
+EXAMPLES = settings(
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+@given(steps=history)
+@EXAMPLES
 async def test_what_was_said_at_any_time_is_said_as_known_then_ever_after(
+    database: Database, conn: asyncpg.Connection, steps: list[list[Fact] | Decision]
+) -> None:
+    await _hold(database, conn, steps)
+
+
+@pytest.mark.long
+@given(steps=history)
+@settings(EXAMPLES, max_examples=500)
+async def test_what_was_said_in_five_hundred_histories_is_said_as_known_then_ever_after(
+    database: Database, conn: asyncpg.Connection, steps: list[list[Fact] | Decision]
+) -> None:
+    await _hold(database, conn, steps)
+
+
+async def _hold(
     database: Database, conn: asyncpg.Connection, steps: list[list[Fact] | Decision]
 ) -> None:
     await emptied(database)
