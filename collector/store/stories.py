@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from collector.model.reference import CUT, GROUP, IDENTITY, OWN, fold, value_hash
+from collector.model.reference import CONTEXT, CUT, GROUP, IDENTITY, OWN, fold, value_hash
 from collector.store.ingest import Connection
 
 TRANSACTIONS_MAX = 10
@@ -18,16 +18,16 @@ EVER = 2**62
 """A commit number beyond all that there will be: as known now."""
 
 _STORY = """
-SELECT hit.role, hit.value, hit.component, d.id, d.content_id, d.kind, e.event_id, e.type, e.occurred_at,
+SELECT hit.value, hit.component, d.id, d.content_id, d.kind, e.event_id, e.type, e.occurred_at,
        e.sequence, e.amount_minor, e.currency, e.entity, s.source, s.stream, s.namespace, e.body
-FROM (SELECT min(r.role) AS role, min(r.value) AS value, p.component,
+FROM (SELECT min(r.value) AS value, p.component,
              CASE WHEN x.component IS NOT NULL THEN p.document END AS alone
       FROM tieout.naming r
       JOIN tieout.batch b ON b.id = r.batch AND b.seq <= $5
       JOIN tieout.document d ON d.id = r.document
       JOIN tieout.placement p ON p.document = r.document AND p.known_from <= $5 AND p.known_to > $5
       LEFT JOIN tieout.suspension x ON x.component = p.component AND x.known_from <= $5 AND x.known_to > $5
-      WHERE r.value_hash = $1 AND r.role <= $2 AND r.known_to > $5 AND ($3::uuid IS NULL OR d.content_id = $3)
+      WHERE r.value_hash = $1 AND r.role = ANY ($2::int[]) AND r.known_to > $5 AND ($3::uuid IS NULL OR d.content_id = $3)
       GROUP BY p.component, CASE WHEN x.component IS NOT NULL THEN p.document END LIMIT $4) hit
 JOIN tieout.placement p ON p.component = hit.component AND p.known_from <= $5 AND p.known_to > $5
     AND (hit.alone IS NULL OR p.document = hit.alone)
@@ -92,20 +92,20 @@ async def commit_at(conn: Connection, as_known: datetime) -> int:
 async def events_by_key(conn: Connection, key: str, seq: int) -> list[asyncpg.Record]:
     """Return the events, known at commit `seq`, of the transactions that a key names: any reference, or a document's id.
 
-    A value held as identity goes before one that only links (group), and that before context and what a person
-    has cut. The events of at most TRANSACTIONS_MAX + 1 transactions are returned.
+    A value held as identity, also where a person has cut it, goes before one that only links (group), and that
+    before context. The events of at most TRANSACTIONS_MAX + 1 transactions are returned.
     """
     handle = _handle(key)
     if handle is not None:
         number = int.from_bytes(handle.bytes[:8], "big", signed=True)
         found: list[asyncpg.Record] = await conn.fetch(
-            _STORY, number, OWN, handle, TRANSACTIONS_MAX + 1, seq
+            _STORY, number, [OWN], handle, TRANSACTIONS_MAX + 1, seq
         )
         if found:
             return found
     number, folded = value_hash(key), fold(key)
-    for role in (IDENTITY, GROUP, CUT):
-        found = await conn.fetch(_STORY, number, role, None, TRANSACTIONS_MAX + 1, seq)
+    for roles in ([OWN, IDENTITY, CUT], [GROUP], [CONTEXT]):
+        found = await conn.fetch(_STORY, number, roles, None, TRANSACTIONS_MAX + 1, seq)
         found = [row for row in found if fold(row["value"]) == folded]
         if found:
             return found
