@@ -91,7 +91,6 @@ def told_by(facts: derived.DocumentFacts) -> tuple[Document, list[Reference]]:
     told = [
         Reference(facts.document, batch, role, name := Name(*named), content_id(name))
         for (role, *named), batch in facts.references.items()
-        if facts.stands
     ]
     hashed = references_hash((r.role, r.content) for r in told if r.role != OWN)
     span = rows.days(facts.first_month), rows.days(facts.last_month)

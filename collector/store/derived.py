@@ -1,6 +1,6 @@
 """Everything derived, thrown away and written anew from the facts."""
 
-from collections.abc import AsyncIterator, Container, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import date
 from typing import Any
 
@@ -28,31 +28,46 @@ SELECT event_id FROM tieout.event GROUP BY event_id HAVING count(*) > 1 AND coun
 """
 
 
-class DocumentFacts(msgspec.Struct):
-    """What the events say of one document: its name, months and references (role, kind, scope, value).
+Key = tuple[int, str, str, str]
+"""A reference: role, kind, scope, value."""
 
-    Those of standing events count, each with the first batch that ever said so. Where none stands, the document has no
-    reference, and `stands` is False.
+Span = tuple[int, int, int]
+"""From which commit up to which an event stands, and its batch."""
+
+NOW = 2**63 - 1
+
+
+class DocumentFacts(msgspec.Struct):
+    """What the events say of one document: its name, months and references.
+
+    Those that standing events tell, each with the batch since which some event always told it. Where none stands, there
+    are none.
     """
 
     document: int
     name: tuple[str, str, str]
     first_month: date
     last_month: date
-    references: dict[tuple[int, str, str, str], int]
-    stands: bool = False
+    references: dict[Key, int]
+
+    @property
+    def stands(self) -> bool:
+        """Whether an event of it stands."""
+        return (0, *self.name) in self.references
 
 
 _EVENTS = """
-SELECT e.document, e.batch, e.month, e.body, NOT EXISTS (
-    SELECT FROM tieout.supersession x
-    WHERE (x.event_id, x.revision_no, x.month) = (e.event_id, e.revision_no, e.month)) AS stands
-FROM {} JOIN tieout.batch b ON b.id = e.batch ORDER BY e.document, b.seq
+SELECT e.document, e.batch, e.month, e.body, b.seq, coalesce(x.seq, {}) AS until
+FROM {} JOIN tieout.batch b ON b.id = e.batch
+LEFT JOIN tieout.supersession x ON (x.event_id, x.revision_no, x.month) = (e.event_id, e.revision_no, e.month)
+{} ORDER BY e.document
 """
-_OF_ALL = _EVENTS.format("tieout.event e")
+_OF_ALL = _EVENTS.format(NOW, "tieout.event e", "")
 _OF_SOME = _EVENTS.format(
-    "unnest($1::bigint[]) asked JOIN tieout.document d ON d.id = asked CROSS JOIN LATERAL (SELECT * FROM tieout.event e"
-    " WHERE e.document = d.id AND e.month >= d.first_month AND e.month <= d.last_month) e"
+    NOW,
+    "tieout.document d CROSS JOIN LATERAL (SELECT * FROM tieout.event e WHERE e.document = d.id"
+    " AND e.month >= d.first_month AND e.month <= d.last_month) e",
+    "WHERE d.id = ANY ($1)",
 )
 
 
@@ -63,7 +78,7 @@ async def documents(
     query, arguments = (_OF_ALL, []) if only is None else (_OF_SOME, [list(only)])
     decode = msgspec.json.Decoder(type=dict[str, Any]).decode
     current: DocumentFacts | None = None
-    told: set[tuple[int, str, str, str]] = set()
+    told: dict[Key, list[Span]] = {}
     async for row in conn.cursor(query, *arguments, prefetch=FETCH_ROWS):
         body = decode(row["body"])
         if current is None or current.document != row["document"]:
@@ -72,24 +87,31 @@ async def documents(
             current = DocumentFacts(
                 row["document"], tuple(body["document"]), row["month"], row["month"], {}
             )
-            told = set()
+            told = {}
         current.first_month = min(current.first_month, row["month"])
         current.last_month = max(current.last_month, row["month"])
-        current.stands = current.stands or row["stands"]
+        span = row["seq"], row["until"], row["batch"]
         for role, (kind, scope, value) in ((0, current.name), *body.get("references", ())):
-            current.references.setdefault((role, kind, scope, value), row["batch"])
-            if row["stands"]:
-                told.add((role, kind, scope, value))
+            told.setdefault((role, kind, scope, value), []).append(span)
     if current is not None:
         yield _standing(current, told)
 
 
-def _standing(facts: DocumentFacts, told: Container[tuple[int, str, str, str]]) -> DocumentFacts:
-    """Leave out the references that no standing event tells, except the document's own name."""
-    facts.references = {
-        key: batch for key, batch in facts.references.items() if key in told or key[0] == 0
-    }
+def _standing(facts: DocumentFacts, told: Mapping[Key, list[Span]]) -> DocumentFacts:
+    """Give a document the references that are told now."""
+    for key, spans in told.items():
+        if (batch := told_since(spans)) is not None:
+            facts.references[key] = batch
     return facts
+
+
+def told_since(spans: Iterable[Span]) -> int | None:
+    """Return the batch since which at least one event always stood; None where none does now."""
+    since, found = NOW, None
+    for seq, until, batch in sorted(spans, reverse=True):
+        if until >= since:
+            since, found = seq, batch
+    return found
 
 
 async def placements(conn: Connection) -> dict[int, tuple[int, int]]:

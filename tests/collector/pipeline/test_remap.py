@@ -71,6 +71,17 @@ FLOW = {
         },
     ],
 }
+NAMES = (
+    "SELECT document_id, kind, scope, number FROM read.documents($1) ORDER BY document_id",
+    (
+        "SELECT d.document_id, n.role, n.kind, n.scope, n.value FROM read.names($1) n"
+        " JOIN read.documents($1) d ON d.document = n.document ORDER BY 1, 2, 3, 4, 5"
+    ),
+    (
+        "SELECT document_id, step, number, amount_minor FROM read.steps('orders', 'infinity', $1)"
+        " ORDER BY document_id, ordinal"
+    ),
+)
 TELLS, MARKED = MAPPING["events"]
 
 
@@ -102,6 +113,7 @@ CHANGES = {
     "another type of document": but(document={"type": "sale", "number": "order"}),
     "another column of time": but(occurred_at={"value": "booked", "timezone": "Europe/Berlin"}),
     "a column that often is empty": but(document={"type": "order", "number": "invoice"}),
+    "a condition more": but(events=[{**TELLS, "when": [{"value": "invoice"}]}, MARKED]),
     "a rule more": but(
         events=[
             TELLS,
@@ -120,7 +132,7 @@ CHANGES = {
 }
 
 FIRST = {
-    "a new identity",
+    "a condition more",
     "another amount column",
     "another document number",
 }
@@ -237,10 +249,11 @@ class Shop:
         async with self.store.connect() as conn:
             return await last_recorded(conn, NOW)
 
-    async def as_known(self, known: datetime) -> list[bytes]:
-        """What could be said at a time of what had happened: events, transactions, and the steps of cases."""
+    async def as_known(self, known: datetime) -> list[Any]:
+        """What could be said at a time of what had happened: events, transactions, the steps of cases, and names."""
         async with self.store.connect() as conn:
-            return [line async for line in dump(conn, ["orders"], NOW, known)]
+            lines = [line async for line in dump(conn, ["orders"], NOW, known)]
+            return [lines, *[await conn.fetch(query, known) for query in NAMES]]
 
     async def content(self) -> list[dict[str, Any]]:
         """What the store holds, without the span of months that documents ever had."""
@@ -340,6 +353,7 @@ async def test_mappings_follow_each_other_and_the_first_comes_back(
     await shop.apply()
     await shop.replay()
     assert await shop.content() == first
+    assert await shop.rebuilt() == first
     assert await shop.as_known(known) == said
     shop.configure(CHANGES[steps[-1]])
     await shop.apply()
