@@ -149,4 +149,4 @@ class LinkRule(Definition):
     @property
     def version(self) -> str:
         """What identifies the rule's content: another one makes other links."""
-        return digest("link rule", self.model_dump_json()).hex()[:8]
+        return digest("link rule", self.model_dump_json(exclude_defaults=True)).hex()[:8]
