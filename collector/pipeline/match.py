@@ -9,7 +9,7 @@ finds the link made: it is questioned, as a suggestion to a person, and stays.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from operator import ge, mul
+from operator import lt, mul
 from typing import NamedTuple
 
 import msgspec
@@ -93,7 +93,7 @@ class Matcher:
             )
             sight = Sight(
                 await self._reaches(rule),
-                await evidence.refused(conn),
+                await evidence.apart(conn),
                 await links.cuts(conn),
                 await candidates.linked(conn),
             )
@@ -176,13 +176,13 @@ class Sight(NamedTuple):
     """What stands beside the facts when a rule is matched."""
 
     reaches: Reaches
-    refused: set[frozenset[bytes]]
+    apart: set[frozenset[bytes]]
     cuts: links.Cuts
     linked: list[Linked]
 
     def forbids(self, left: bytes, right: bytes) -> bool:
         """Say whether a person decided that two documents do not belong together."""
-        if self.refused and frozenset((left, right)) in self.refused:
+        if self.apart and frozenset((left, right)) in self.apart:
             return True
         if not self.cuts:
             return False
@@ -203,7 +203,8 @@ class Work:
         self._likeness = [_LIKENESS[s.as_] for s in rule.similar]
         self._least = [s.least for s in rule.similar]
         self._weights = [s.weight for s in rule.similar]
-        self._linked = {e: o for a, b, _ in sight.linked for e, o in ((a, b), (b, a))}
+        self._linked = {e: o for p in sight.linked for e, o in (p[:2], p[1::-1])}
+        self._scores = {p.left: p.score for p in sight.linked}
         self._met: set[bytes] = set()
         self.matched = Matched(name, rule.version)
         self.links: list[Made] = []
@@ -235,14 +236,23 @@ class Work:
                     for alike, a, b in zip(self._likeness, left.texts, right.texts, strict=True)
                 ]
             )
-            if (
-                all(map(ge, likeness, self._least))
-                and left.id not in crowded
-                and not self._sight.forbids(left.id, right.id)
+            score = self._score(likeness)
+            if self._is_silent(left, right):
+                score = self._scores[left.id]
+            elif (
+                any(map(lt, likeness, self._least))
+                or left.id in crowded
+                or self._sight.forbids(left.id, right.id)
             ):
-                settled = left.id in known and right.id in known
-                apart_s = round(abs((right.at - left.at).total_seconds()))
-                yield Pair(left.id, right.id, self._score(likeness), apart_s, settled, likeness)
+                continue
+            settled = left.id in known and right.id in known
+            apart_s = round(abs((right.at - left.at).total_seconds()))
+            yield Pair(left.id, right.id, score, apart_s, settled, likeness)
+
+    def _is_silent(self, left: Item, right: Item) -> bool:
+        """Say whether the two are linked, and a text that spoke for it is there no more: personal ones are erased."""
+        lacks = None in left.texts or None in right.texts
+        return lacks and self._linked.get(left.id) == right.id
 
     def _known(self, found: Sequence[tuple[Item, Item]], crowded: Iterable[Item]) -> set[bytes]:
         """Name the items of which all candidates are known, and none may belong to one that was left out."""
@@ -323,10 +333,10 @@ class Work:
 
     def close(self) -> None:
         """Question the links of which nothing is left, unless somebody else joins the two by now."""
-        for left, right, confirmed in self._sight.linked:
-            if left not in self._met and not confirmed:
-                gone = Candidate(right.hex(), 0, 0, {}, [], left.hex())
-                self._add(left, QUESTIONED, [gone], 0)
+        for pair in self._sight.linked:
+            if pair.left not in self._met and not pair.confirmed:
+                gone = Candidate(pair.right.hex(), 0, 0, {}, [], pair.left.hex())
+                self._add(pair.left, QUESTIONED, [gone], 0)
         self.matched.suggested = dict(Counter(s.why for s in self.suggestions))
 
 

@@ -85,10 +85,10 @@ SELECT document, content_id, at, entity, texts FROM link_item WHERE document = A
 
 _LINKED = """
 WITH made AS (
-    SELECT d.document, d.other FROM tieout.link_standing d
+    SELECT d.document, d.other, e.score FROM tieout.link_standing d
     JOIN tieout.link_evidence e ON e.decision = d.id AND e.automatic)
-SELECT l.content_id, r.content_id, l.component = r.component
-FROM (SELECT document, other FROM made UNION ALL SELECT other, document FROM made) d
+SELECT l.content_id, r.content_id, l.component = r.component, d.score
+FROM (SELECT * FROM made UNION ALL SELECT other, document, score FROM made) d
 JOIN link_item l ON l.side = 'left' AND l.content_id = d.document
 JOIN link_item r ON r.side = 'right' AND r.content_id = d.other
 """
@@ -140,17 +140,18 @@ def _expression(field: str) -> str:
 
 
 class Linked(NamedTuple):
-    """A pair that a rule linked before; `confirmed`: by now sources or persons join the two as well."""
+    """A pair that a rule linked before, with this score; `confirmed`: by now sources or persons join the two as well."""
 
     left: bytes
     right: bytes
     confirmed: bool
+    score: int
 
 
 async def linked(conn: Connection) -> list[Linked]:
     """Return the links that rules made between the items of both sides, open or not."""
     found = await conn.fetch(_LINKED)
-    return [Linked(left.bytes, right.bytes, confirmed) for left, right, confirmed in found]
+    return [Linked(left.bytes, right.bytes, *rest) for left, right, *rest in found]
 
 
 async def pairs(

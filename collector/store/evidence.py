@@ -11,9 +11,15 @@ from collector.store.ingest import Connection
 QUESTIONED = "QUESTIONED"
 """Why something is suggested: a link that a rule made has a rival by now, or nothing speaks for it any more."""
 
-_REFUSED = """
-SELECT d.document, d.other FROM tieout.link_decision d JOIN tieout.link_evidence e ON e.decision = d.id
-WHERE e.automatic AND EXISTS (SELECT FROM tieout.link_decision u WHERE u.undoes = d.id)
+_APART = """
+SELECT d.document, d.other FROM tieout.link_decision d
+WHERE d.action = 'add' AND EXISTS (SELECT FROM tieout.link_decision u WHERE u.undoes = d.id)
+UNION ALL
+SELECT c.document, d.content_id
+FROM (SELECT document, replace(other::text, '-', '') AS name FROM tieout.link_standing WHERE action = 'cut') c
+JOIN tieout.reference r ON r.value_hash = ('x' || left(c.name, 16))::bit(64)::bigint
+                       AND r.name_hash = ('x' || right(c.name, 16))::bit(64)::bigint
+JOIN tieout.document d ON d.id = r.document
 """
 
 _SINCE = """
@@ -161,9 +167,9 @@ async def number_of(conn: Connection, a: bytes, b: bytes) -> int | None:
     return number
 
 
-async def refused(conn: Connection) -> set[frozenset[bytes]]:
-    """Return the pairs that a rule had linked and a person took back."""
-    return {frozenset((d.bytes, o.bytes)) for d, o in await conn.fetch(_REFUSED)}
+async def apart(conn: Connection) -> set[frozenset[bytes]]:
+    """Return the pairs that a person parted: took a link of them back, or cut one from a name of the other."""
+    return {frozenset((d.bytes, o.bytes)) for d, o in await conn.fetch(_APART)}
 
 
 async def decided_since(conn: Connection, seq: int) -> set[bytes]:
@@ -176,6 +182,7 @@ async def replace_suggestions(
 ) -> None:
     """Have a rule suggest this and nothing else."""
     async with conn.transaction():
+        await conn.execute("LOCK TABLE tieout.link_suggestion IN EXCLUSIVE MODE")  # one at a time
         await conn.execute("DELETE FROM tieout.link_suggestion WHERE rule = $1", rule)
         await conn.copy_records_to_table(
             "link_suggestion",

@@ -49,6 +49,8 @@ COMMANDS = [
     ("transaction explain B-MISSING", "transaction-explain", 0),
     ("transaction explain B-MISSING E-LATE", "transaction-explain", 0),
     ("link list", "link-list", 0),
+    ("link match", "link-match", 0),
+    ("link suggestions", "link-suggestions", 0),
     ("status", "status", 0),
     ("readiness", "readiness", 0),
     ("quarantine list", "quarantine-list", 0),

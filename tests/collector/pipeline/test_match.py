@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from collector.clock import now
 from collector.errors import Permanent
 from collector.pipeline import match
+from collector.pipeline.match import Matcher
 from collector.pipeline.rebuild import rebuild
 from tests.collector.pipeline.test_order import lines
 from tests.support.ledger import DAYS, LONG_AFTER, Item, Ledgers, limit
@@ -210,6 +211,48 @@ async def test_a_persons_cut_overrules_the_rule_for_good(books: Ledgers) -> None
     assert await books.linked(items) == set()
     done = await books.match()
     assert (done.linked, done.suggested) == (0, {})
+
+
+async def test_what_a_person_cut_from_a_name_no_rule_links_again(books: Ledgers) -> None:
+    items = [bank("B1", 4, value="V"), paid("P1", 3, value="V")]
+    await books.tell(*items)
+    one, other = (books.id(i).hex() for i in items)
+    await books.links.cut(one, other, "the number is wrong")
+    done = await books.match()
+    assert (done.pairs, done.linked) == (0, 0)
+    added = await books.links.add(one, other, "it was right")
+    await books.links.undo(added.id, "it was not")
+    assert (await books.match()).linked == 0
+
+
+async def test_a_link_stands_unquestioned_when_the_names_behind_it_are_erased(
+    database: Database, books: Ledgers
+) -> None:
+    await books.tell(bank("B1", 4), paid("P1", 3), paid("P2", 3, "Ben Dorn"))
+    assert (await books.match()).linked == 1
+    owner = await asyncpg.connect(database.dsn("tieout_owner"))
+    await owner.execute("DELETE FROM tieout.personal")
+    await owner.close()
+    done = await books.match()
+    assert (done.linked, done.suggested) == (0, {})
+
+
+async def test_two_who_match_at_once_link_once(
+    database: Database, conn: asyncpg.Connection, books: Ledgers
+) -> None:
+    items = [bank("B1", 4), paid("P1", 3), bank("B2", 14), paid("P2", 13), paid("P3", 13)]
+    await books.tell(*items)
+    second = await asyncpg.connect(database.dsn("tieout_app"))
+    both = [
+        Matcher(c, books.configuration({"left": LONG_AFTER, "right": LONG_AFTER}), limit, now)
+        for c in (conn, second)
+    ]
+    looks = [await m._look(books.name, m._configuration.settings.links[books.name]) for m in both]
+    for m, look in zip(both, looks, strict=True):
+        await m._enter(look, look.links)
+    await second.close()
+    assert [look.matched.linked for look in looks] == [1, 0]
+    assert await books.linked(items) == {("B1", "P1")}
 
 
 async def test_a_person_accepts_a_candidate_and_what_the_rule_saw_is_kept(books: Ledgers) -> None:
