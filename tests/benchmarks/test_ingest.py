@@ -10,7 +10,7 @@ one to warm up is left out; the median of the per-round ratios counts.
 
 import json
 import statistics
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,9 +24,10 @@ from collector.clock import now, stopwatch
 from collector.connector import Redelivers
 from collector.pipeline.ahead import Source
 from collector.pipeline.collect import Collector
+from collector.pipeline.commit import commit
 from collector.pipeline.mapping import CompiledMapping
 from collector.settings.mapping import Mapping
-from collector.store import rows
+from collector.store import ingest, rows
 from collector.store.cluster import database_sql
 from collector.store.embedded import Server
 from connectors.registry import CONNECTORS
@@ -164,6 +165,29 @@ async def collect(collector: Collector, path: Path) -> float:
     return took
 
 
+class Lock:
+    """Measures what share of its batches' time a collector holds the one lock: others cannot commit meanwhile."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._lock = ingest.lock
+        self._held: Callable[[], float] = float
+        self.held_s = self.all_s = 0.0
+        monkeypatch.setattr(ingest, "lock", self._taken)
+        monkeypatch.setattr("collector.pipeline.collect.commit", self._committed)
+
+    async def _taken(self, conn: asyncpg.Connection) -> int:
+        last = await self._lock(conn)
+        self._held = stopwatch()
+        return last
+
+    async def _committed(self, *arguments: Any, **options: Any) -> ingest.BatchRow:  # noqa: ANN401 -- those of commit
+        elapsed = stopwatch()
+        row = await commit(*arguments, **options)
+        self.all_s += elapsed()
+        self.held_s += self._held()
+        return row
+
+
 class Mark:
     """Where the tables of a store ended before a round."""
 
@@ -282,8 +306,10 @@ async def rounds(
             yield found
 
 
-async def test_ingest_keeps_up_with_bare_copy(server: Server, tmp_path: Path) -> None:
-    company = Company(tmp_path)
+async def test_ingest_keeps_up_with_bare_copy(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company, lock = Company(tmp_path), Lock(monkeypatch)
     async with fresh_database(server) as database, AsyncExitStack() as stack:
         async with connected(database.dsn("tieout_app")) as conn:
             with Collector(conn, limit, now) as collector:
@@ -302,6 +328,7 @@ async def test_ingest_keeps_up_with_bare_copy(server: Server, tmp_path: Path) ->
     report("ingest / COPY of the same rows", ratio, "ratio", RATIO_BAR, "higher")
     report("ingest / COPY into the fixed table", fixed, "ratio", REFERENCE_BAR, "higher")
     report("ingest", speed, "events/s", None, "higher")
+    report("share of a batch under the one lock", lock.held_s / lock.all_s, "ratio", 0, "lower")
     report("bytes per event with indexes", size / count, "bytes", None, "lower")
     assert ratio >= RATIO_BAR
     assert fixed >= REFERENCE_BAR
