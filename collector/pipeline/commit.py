@@ -384,6 +384,7 @@ class Correlation:
         await ingest.copy(self.conn, "reference", packed.references + await self._added())
         await ingest.copy(self.conn, "step", packed.steps)
         added = await ingest.add_to_steps(self.conn, packed.additions)
+        await ingest.note_revised(self.conn, p.told_again)
         again = {(ids[n], event_type) for n, event_type in p.revised}
         await ingest.recompute_steps(self.conn, again | (packed.additions.keys() - added))
         await membership.note_suspended(

@@ -34,7 +34,8 @@ class Prepared(msgspec.Struct, array_like=True):
     its own name first, or none where an earlier chunk of the pass has told them all; `hashes`, of the
     others; `spans`, first and last month. `steps` holds (number,
     event type, packed) of the steps that these events make; those in `revised` hang on which revision
-    of an event counts, which is decided over all of them, by the database. `delivered` and `accepted`
+    of an event counts, which is decided over all of them, by the database; `told_again` holds these events,
+    (event id, month). `delivered` and `accepted`
     count records; `raw` holds (position, bytes), `personal` (event id, revision number, month, JSON).
     """
 
@@ -51,6 +52,7 @@ class Prepared(msgspec.Struct, array_like=True):
     spans: list[rows.Span] = []
     steps: list[tuple[int, str, bytes]] = []
     revised: set[Step] = set()
+    told_again: list[tuple[bytes, date]] = []
     personal: list[tuple[bytes, int, date, str]] = []
     raw: list[tuple[int, rows.Raw]] = []
 
@@ -136,6 +138,7 @@ class Preparation:
             self._folds[step] = _folded(self._folds.get(step), occurred_us, event)
             if met:
                 p.revised.add(step)
+                p.told_again.append((event_id, event.month))
             if event.amount_minor is not None and event.currency is not None:
                 self._amounts[event.currency] += event.amount_minor
             if event.personal is not None:

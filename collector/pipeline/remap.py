@@ -112,13 +112,11 @@ class Remapping:
             self._conn, self._source.source, self._source.stream, self._source.namespace
         )
         parts = ["mapping", *await streams.parts(self._conn, stream)]
-        try:
-            for ident in parts:
-                await self._lease(stream, ident)
-            await self._all(stream, progress)
-        finally:
-            for ident in parts:
-                await streams.release(self._conn, stream, ident)
+        for ident in parts:  # until the connection ends, should this fail
+            await self._lease(stream, ident)
+        await self._all(stream, progress)
+        for ident in parts:
+            await streams.release(self._conn, stream, ident)
         return self._report
 
     async def _lease(self, stream: int, ident: str) -> None:
@@ -154,7 +152,7 @@ class Remapping:
             if difference.empty:
                 await ingest.append_commit(self._conn, seq, "mapping", self._clock())
             else:
-                await self._write(stream, origin, difference, seq)
+                self._report.refused += await self._write(stream, origin, difference, seq)
             counts = len(kept), difference.changed
             await remappings.enter(
                 self._conn, seq, origin.id, self._source.mapping.version, counts, self._actor
@@ -165,7 +163,6 @@ class Remapping:
         report.added += len(difference.events) - difference.replaced
         report.replaced += difference.replaced
         report.withdrawn += difference.withdrawn
-        report.refused += len(difference.refused)
 
     async def _difference(
         self, kept: Sequence[Kept], origin: Origin, *, keeps_personal: bool
@@ -192,7 +189,8 @@ class Remapping:
             _compare(events, stored[position], by_content, difference)
         return difference
 
-    async def _write(self, stream: int, origin: Origin, difference: Difference, seq: int) -> None:
+    async def _write(self, stream: int, origin: Origin, difference: Difference, seq: int) -> int:
+        """Commit what comes out otherwise; return how many records are quarantined for it."""
         back = difference.back
         names = {content_id(name): name.kind for name in _names(difference)}
         own = {content_id(event.document) for event in difference.events}
@@ -204,8 +202,9 @@ class Remapping:
         refused = len(difference.refused)
         row.ignored = -difference.accepted - refused
         batch = Batch(row, prepare(difference.events), difference.refused, back=_totals(difference))
-        await commit(self._conn, batch, self._limit, self._clock, careful=True)
+        row = await commit(self._conn, batch, self._limit, self._clock, careful=True)
         await retell(self._conn, {(old.document, old.type) for old in back}, self._limit, seq)
+        return row.quarantined
 
 
 def _compare(

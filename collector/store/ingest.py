@@ -58,6 +58,14 @@ WHERE s.document = a.document AND s.type = a.type AND s.last_at <> a.last_at
 RETURNING s.document, s.type
 """
 
+_NOTE_REVISED = """
+INSERT INTO tieout.revised
+SELECT e.event_id FROM (SELECT DISTINCT * FROM unnest($1::uuid[], $2::date[]) t(event_id, month)) t
+JOIN tieout.event e ON e.event_id = t.event_id AND e.month = t.month
+GROUP BY e.event_id HAVING count(DISTINCT e.revision) > 1
+ON CONFLICT DO NOTHING
+"""
+
 _RECOMPUTE_STEPS = """
 WITH touched AS (
     SELECT DISTINCT t.document, t.type FROM unnest($1::bigint[], $2::text[]) t(document, type)),
@@ -354,6 +362,13 @@ async def add_to_steps(
         _ADD_TO_STEPS, documents, types, *zip(*additions.values(), strict=True)
     )
     return {(row[0], row[1]) for row in found}
+
+
+async def note_revised(conn: Connection, events: Sequence[tuple[bytes, date]]) -> None:
+    """Note which of these events, (event id, month), were told with different content, of whatever documents."""
+    if events:
+        ids, months = zip(*events, strict=True)
+        await conn.execute(_NOTE_REVISED, [_uuid(i) for i in ids], months)
 
 
 async def recompute_steps(conn: Connection, touched: Iterable[tuple[int, str]]) -> None:

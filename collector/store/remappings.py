@@ -46,7 +46,7 @@ e.currency, e.entity, e.body, (
 """
 _OF_BATCH = f"""
 SELECT r.position, {_COLUMNS}
-FROM remapped r JOIN tieout.event e ON e.event_id = r.event_id AND e.revision_no = r.revision_no AND e.month = r.month
+FROM remapped r JOIN tieout.standing_event e ON e.event_id = r.event_id AND e.revision_no = r.revision_no AND e.month = r.month
 WHERE r.origin = $1
 """  # noqa: S608 -- constants
 _OF_KEYS = f"""

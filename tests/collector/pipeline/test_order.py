@@ -215,6 +215,20 @@ async def test_a_record_told_again_beside_its_revision_of_another_month_is_no_ne
     assert [tuple(row) for row in counted] == [(1, 0), (1, 0), (0, 1), (0, 1)]
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_event_told_again_of_another_document_counts_once(
+    pair: list[asyncpg.Connection], *, together: bool
+) -> None:
+    first = event("moved", Fact(0, frozenset(), 0, "made", 1, 10))
+    other = event("moved", Fact(1, frozenset(), 0, "made", 2, 20))
+    again = msgspec.structs.replace(other, event_id=first.event_id)
+    await write(pair, [[first, again]] if together else [[first], [again]])
+    assert await pair[0].fetchval("SELECT count(*) FROM tieout.revised") == 1
+    before = await lines(pair[0])
+    await rebuild(pair[0], limit, now)
+    assert await lines(pair[0]) == before
+
+
 @given(data=st.data(), world_facts=facts)
 @settings(
     max_examples=15,

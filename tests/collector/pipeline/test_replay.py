@@ -8,7 +8,7 @@ import pytest
 from collector.pipeline import replay
 from collector.pipeline.commit import commit
 from collector.pipeline.replay import Asked, Outcome, Replay
-from tests.collector.pipeline.test_remap import MAPPING, MARKED, Shop, but, fill, told
+from tests.support.changing import MAPPING, MARKED, Shop, but, fill, told
 from tests.support.postgres import Database
 
 SENT = but(events=[told(sent="order.sent"), MARKED])
