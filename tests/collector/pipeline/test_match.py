@@ -426,7 +426,7 @@ def oracle(items: list[Item], margin: int, rng: Random) -> set[tuple[str, str]]:
 
 @given(data=st.data(), rows=drawn, margin=st.sampled_from([5, 15]), rng=st.randoms())
 @settings(
-    max_examples=25,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
