@@ -15,7 +15,7 @@ from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
 from collector.pipeline.regroup import regroup
 from collector.store import evidence, ingest, links, membership, rows
-from collector.store.evidence import QUESTIONED, Candidate, Evidence, Made, Suggestion
+from collector.store.evidence import QUESTIONED, Candidate, Evidence, Made, Rival, Suggestion
 from collector.store.ingest import Connection
 from collector.store.links import Decision
 
@@ -118,8 +118,20 @@ class Links:
                     "A link that a rule made is questioned: take it back with `tieout link undo`, if it is wrong,"
                     " and link what belongs together with `tieout link add`."
                 )
-            fields = candidate.fields, candidate.rivals, suggested.seen
-            seen = Evidence(False, suggested.rule, suggested.version, candidate.score, *fields)
+            others = [
+                Rival(suggested.document, c.document, c.score)
+                for c in suggested.candidates
+                if c != candidate
+            ]
+            seen = Evidence(
+                automatic=False,
+                rule=suggested.rule,
+                version=suggested.version,
+                score=candidate.score,
+                fields=candidate.fields,
+                rivals=others + candidate.rivals,
+                seen=suggested.seen,
+            )
             pair = bytes.fromhex(suggested.document), bytes.fromhex(candidate.document)
             made = [Made(*pair, reason, self._actor, seen)]
             (number,) = await enter_links(self._conn, seq, made, self._limit)
@@ -242,12 +254,12 @@ async def enter_links(conn: Connection, seq: int, made: Sequence[Made], limit: L
 
 async def _name(conn: Connection, pairs: Sequence[tuple[bytes, bytes]]) -> set[int]:
     """Give both documents of pairs a name that only they hold; return their components."""
-    stored = await ingest.look_up(conn, ids := list({i for p in pairs for i in p}), [0] * len(ids))
+    stored = await membership.own(conn, {id_ for pair in pairs for id_ in pair})
     packed: list[bytes] = []
     for pair in pairs:
         name = link_name(*pair)
         tail = rows.reference_tail(IDENTITY, name, content_id(name))
         for id_ in pair:
-            packed += rows.reference_head(stored[id_][0].document, links.DECIDED), tail
+            packed += rows.reference_head(stored[id_][0], links.DECIDED), tail
     await ingest.copy(conn, "reference", packed)
-    return {holders[0].component for holders in stored.values()}
+    return {component for _, component in stored.values()}

@@ -6,6 +6,7 @@ rules were matched meanwhile decides anything. What comes all the same, or says 
 finds the link made: it is questioned, as a suggestion to a person, and stays.
 """
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -99,8 +100,7 @@ class Matcher:
             )
             work = Work(name, rule, seen, sight)
             async for buckets, items in candidates.pairs(conn, before, after, CANDIDATES_MAX):
-                for bucket in buckets:
-                    work.take([(items[left], items[right]) for left, right in bucket])
+                await asyncio.to_thread(work.take, buckets, items)
         work.close()
         return work
 
@@ -211,7 +211,12 @@ class Work:
         self.suggestions: list[Suggestion] = []
         self.checked, self.decided = seen, set[bytes]()
 
-    def take(self, found: Sequence[tuple[Item, Item]]) -> None:
+    def take(self, buckets: Iterable[Iterable[tuple[int, int]]], items: Mapping[int, Item]) -> None:
+        """Decide about pairs, in a thread of its own: scoring many takes seconds."""
+        for bucket in buckets:
+            self._decide([(items[left], items[right]) for left, right in bucket])
+
+    def _decide(self, found: Sequence[tuple[Item, Item]]) -> None:
         """Decide about all candidates that have their fields in common."""
         pairs = sorted(self._pairs(found), key=_rank)
         self.matched.pairs += len(pairs)

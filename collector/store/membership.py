@@ -64,6 +64,19 @@ async def documents_of(conn: Connection, components: Iterable[int]) -> dict[int,
     return dict(map(tuple, found))
 
 
+async def own(conn: Connection, ids: Iterable[bytes]) -> dict[bytes, tuple[int, int]]:
+    """Return (number, component) of documents by content id."""
+    by_value, by_name = zip(*map(hashes_of, ids), strict=True)
+    found = await conn.fetch(
+        "SELECT d.content_id, d.id, d.component FROM unnest($1::bigint[], $2::bigint[]) q(by_value, by_name)"
+        " JOIN tieout.reference r ON r.value_hash = q.by_value AND r.role = 0 AND r.name_hash = q.by_name"
+        " JOIN tieout.document d ON d.id = r.document",
+        by_value,
+        by_name,
+    )
+    return {content.bytes: (number, component) for content, number, component in found}
+
+
 async def components_of(conn: Connection, documents: Sequence[int]) -> set[int]:
     """Return the components of documents."""
     found = await conn.fetch(
