@@ -39,12 +39,13 @@ def report(
         "better": better,
         "at": now().date().isoformat(),
         "load": round(os.getloadavg()[0], 1),
+        "machine": machine(),
     }
     RESULTS.parent.mkdir(exist_ok=True)
-    kept = json.loads(RESULTS.read_text())["results"] if RESULTS.exists() else []
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     results = [other for other in kept if other["name"] != name] + [result]
     results.sort(key=lambda r: (r["file"], r["name"]))
-    RESULTS.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     wanted = "" if bar is None else f" (bar {bar:g}, {better} is better)"
     print(f"{name}: {value:.3g} {unit}{wanted}")
     return value

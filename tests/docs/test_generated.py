@@ -42,6 +42,7 @@ def test_a_file_that_differs_or_is_missing_is_named(generate: ModuleType, tmp_pa
 
 def test_the_page_of_what_was_measured_says_which_bars_were_reached(generate: ModuleType) -> None:
     told = {"file": "tests/benchmarks/test_live.py", "unit": "s", "at": "2026-01-01", "load": 0.4}
+    told["machine"] = "one core"
     figures = [
         ("slow", 1.25, 1.0, "lower"),
         ("quick", 0.00512, 1.0, "lower"),
@@ -53,7 +54,7 @@ def test_the_page_of_what_was_measured_says_which_bars_were_reached(generate: Mo
         {**told, "name": name, "value": value, "bar": bar, "better": better}
         for name, value, bar, better in figures
     ]
-    page = generate.performance({"machine": "one core", "results": results})
+    page = generate.performance(results)
     assert "On one core." in page
     assert "\n## `tieout run` in a process of its own" in page
     assert [line for line in page.splitlines() if "2026-01-01" in line] == [
