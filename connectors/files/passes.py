@@ -29,7 +29,7 @@ from connectors.kit.lines import TAIL_BYTES_MAX, Batch, Lines, Prefix, skipped
 from connectors.kit.records import OverlongBuilder
 from connectors.kit.streams import BLOCK_BYTES, CutOffError, Stream
 
-CHUNK_BYTES_MAX: Final = 4 << 20
+CHUNK_BYTES_MAX: Final = 2 << 20
 """Of the file in one chunk, unless a single record is longer."""
 
 FIRST_RECORDS_MAX: Final = 1_000
@@ -237,16 +237,17 @@ class DocumentPass:
         skip = int(cursor["records"]) if cursor else 0
         parser = document_parser(self._source, self._options)
         pending: list[Record] = []
-        read = 0
+        read = held_bytes = 0
         damage = ""
         try:
             for record in parser.records():
                 read = record.position
                 if read > skip:
-                    if len(pending) == CHUNK_RECORDS_MAX:
+                    if len(pending) == CHUNK_RECORDS_MAX or held_bytes > CHUNK_BYTES_MAX:
                         yield Chunk(pending, self._cursor(pending[-1].position))
-                        pending = []
+                        pending, held_bytes = [], 0
                     pending.append(record)
+                    held_bytes += len(record.raw)
         except (DamagedError, CutOffError) as error:
             damage = str(error)
         except EntitiesError as error:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from connectors.files.connector import FilesReader
+from connectors.files.options import FilesOptions
+
 GIB = 1 << 30
 PEAK_MIB_MAX = 256  # interpreter and libraries take about 60; a held line of 1 GiB would show
 
@@ -48,3 +51,23 @@ def test_one_gibibyte_in_one_line_takes_little_memory(tmp_path: Path, format_: s
     *record, peak_kib = run.stdout.split()
     assert record == ["TOO_LONG", str(GIB), digest.hexdigest()]
     assert int(peak_kib) < PEAK_MIB_MAX << 10
+
+
+@pytest.mark.parametrize(
+    ("options", "head", "record", "foot"),
+    [
+        ({"format": "jsonl"}, "", '{"id": 1, "memo": "MEMO"}\n', ""),
+        ({"format": "csv"}, "id,memo\n", "1,MEMO\n", ""),
+        ({"format": "xml", "records": "r"}, "<d>", "<r><id>1</id><memo>MEMO</memo></r>", "</d>"),
+    ],
+)
+def test_a_chunk_holds_two_mebibytes_and_a_record_at_most(
+    tmp_path: Path, options: dict[str, str], head: str, record: str, foot: str
+) -> None:
+    text = record.replace("MEMO", "m" * 10_000)
+    (tmp_path / "a.dat").write_text(head + text * 600 + foot)
+    reader = FilesReader(FilesOptions.model_validate({"path": "a.dat", **options}), tmp_path)
+    (part,) = reader.parts({})
+    chunks = list(reader.read(part, None))
+    assert [r.position for chunk in chunks for r in chunk.records] == list(range(1, 601))
+    assert max(len(chunk.records) for chunk in chunks) <= 2 * 1_048_576 // len(text) + 2

@@ -58,6 +58,15 @@ def test_it_is_migrated_by_command_only_and_then_works(empty: Desk) -> None:
     assert empty.shown("rebuild", "rebuild") == {"documents": 3}
 
 
+def test_a_backup_is_restored_and_made_by_the_login_that_may_migrate(empty: Desk) -> None:
+    written = Path(__file__).parents[2] / "collector/store/upgrade/0.1.0.backup"
+    assert empty(f"restore {written}").code == 0
+    assert empty.shown("status", "status")["events"] == 16
+    assert empty.shown("rebuild", "rebuild")["documents"] == 8
+    made = empty.shown(f"backup {empty.folder / 'again.backup'}", "backup")
+    assert made["events"] == 16
+
+
 def test_a_dry_run_needs_neither_the_server_nor_its_secrets(tmp_path: Path) -> None:
     desk = Desk(tmp_path).start()
     desk.config.write_text(
