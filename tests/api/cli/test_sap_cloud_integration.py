@@ -174,7 +174,8 @@ def test_a_message_that_cannot_be_mapped_is_quarantined_once(cpi: Desk, sandbox:
     cpi.change(str(at - DAY), str(at - 2 * DAY))  # earlier: everything comes again
     again = synced(cpi)
     assert (again["read"], again["quarantined"], again["duplicate"]) == (2, 0, 2)
-    assert len(cpi.shown("quarantine list", "quarantine-list")["records"]) == 2
+    listed = cpi.shown("quarantine list --records", "quarantine-list")["records"]
+    assert len(listed) == 2
 
 
 def test_config_check_asks_nobody(cpi: Desk, sandbox: Sandbox) -> None:

@@ -135,7 +135,10 @@ def test_every_control_of_the_truth_is_configured_for_its_flow(
 ) -> None:
     claims, centres = flows(folder, settings)
     assert set(settings.controls) == set(truth.controls)
-    assert {control.check for control in settings.controls.values()} == set(CHECKS)
+    checks = {control.check for control in settings.controls.values()}
+    assert checks == CHECKS.keys() - {
+        "weak_key"
+    }  # it is about correlation, and the company's is sound
     for name, control in settings.controls.items():
         expected = centres.flow if name == "stale_dimension" else claims.flow
         assert control.flows == [expected]
