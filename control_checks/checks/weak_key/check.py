@@ -40,8 +40,8 @@ CHECK = Check(
     assertion="accuracy, occurrence",
     catalogue="none: a control of correlation itself",
     population=(
-        "Each key, a document's own name or an identity reference that nobody cut, that at least two documents hold and at "
-        "least one of them takes part in the flow. All documents count that are known at K, of whatever flow."
+        "Each key, a document's own name or an identity reference that nobody cut, that at least two documents hold as "
+        "known at K, of whatever flow: a key joins across all of them."
     ),
     rule=(
         "It names no more documents than `max_documents` of its kind, and those that are joined by it and other keys "
