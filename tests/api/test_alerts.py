@@ -61,6 +61,7 @@ def command(config: Path, data: Path, *words: str) -> Any:  # noqa: ANN401 -- an
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_a_kill_amid_a_delivery_loses_no_alert(
     base: Path, tmp_path: Path, receiver: Receiver
 ) -> None:

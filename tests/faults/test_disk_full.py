@@ -49,6 +49,7 @@ def fill(disk: Path, left_mb: int) -> Path:
     return ballast
 
 
+@pytest.mark.long
 def test_a_full_disk_is_said_and_costs_no_record(base: Path) -> None:
     config = company(base / "company")
     run(config, base / "undisturbed", "sync")

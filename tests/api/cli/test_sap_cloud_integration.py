@@ -226,6 +226,7 @@ def test_what_the_tenant_dropped_stays_a_gap_until_the_start_is_moved(
     assert synced(cpi)["unread"] == 0
 
 
+@pytest.mark.long
 def test_killed_at_any_time_the_store_is_the_one_of_an_undisturbed_run(
     base: Path, sandbox: Sandbox
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_folder_with_this_demo_is_left_as_it_is(folder: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+@pytest.mark.long
 def test_a_folder_with_another_seed_is_replaced_and_nothing_is_left_behind(tmp_path: Path) -> None:
     create(tmp_path / "demo", 1)
     (tmp_path / "demo/left-over").touch()
