@@ -47,7 +47,7 @@ def test_what_carries_no_key_or_a_default_is_in_the_truth_and_in_the_files(
     assert len(reports) > 10 * len(others)
 
 
-@pytest.mark.parametrize("seed", [1, 20261031])
+@pytest.mark.parametrize("seed", [pytest.param(1, marks=pytest.mark.long), 20261031])
 def test_each_control_finds_what_was_planted_and_nothing_else(seed: int, tmp_path: Path) -> None:
     truth = create(tmp_path / "demo", seed)
     rules = Rules(tmp_path / "demo")

@@ -126,7 +126,7 @@ class Campaign:
         while process.poll() is None and (pid := postmaster(self.data)) is None:
             time.sleep(0.01)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(self.random.uniform(0, self.took_s / 3))
+            process.wait(self.random.uniform(0, self.took_s / 6))
         if process.poll() is None and pid is not None:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)  # it leads a session of its own
@@ -148,7 +148,7 @@ class Campaign:
         assert gaps == ["QUARANTINED"]
 
 
-@pytest.mark.parametrize("victim", ["collector", "server"])
+@pytest.mark.parametrize("victim", ["collector", pytest.param("server", marks=pytest.mark.long)])
 def test_ten_kills_leave_the_store_of_an_undisturbed_run(
     undisturbed: Undisturbed, base: Path, victim: str
 ) -> None:
