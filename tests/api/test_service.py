@@ -267,6 +267,7 @@ async def _counted(store: DatabaseStore) -> int:
     return int(found)
 
 
+@pytest.mark.long
 async def test_traces_and_metrics_are_sent_where_a_receiver_is_configured(
     database: Database, tmp_path: Path
 ) -> None:
@@ -279,6 +280,7 @@ async def test_traces_and_metrics_are_sent_where_a_receiver_is_configured(
                     await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_retention_erases_while_it_runs_and_no_other_command_does(
     database: Database, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def exceptions(document: dict[str, Any]) -> set[str]:
     return {e["subject"] for e in document["exceptions"]}
 
 
+@pytest.mark.long
 def test_not_one_transaction_is_swallowed_by_a_weak_key(store: Store) -> None:
     lines = [json.loads(line) for line in store.run("dump", "--as-of", END).splitlines()]
     transactions = [line for line in lines if line["row"] == "transaction"]
@@ -105,6 +106,7 @@ def test_not_one_transaction_is_swallowed_by_a_weak_key(store: Store) -> None:
 
 @pytest.mark.parametrize("as_of", [END, *EARLIER])
 @pytest.mark.parametrize("log", bpic.LOGS)
+@pytest.mark.long
 def test_the_steps_count_what_the_log_says_and_see_nothing_later(
     store: Store, log: str, as_of: str
 ) -> None:

@@ -34,6 +34,7 @@ def digests(folder: Path) -> Mapping[str, str]:
     return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in files}
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(
     folder: Path, tmp_path: Path
 ) -> None:
