@@ -39,15 +39,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(config.stash[BASE], ignore_errors=True)
 
 
-LONGEST = ("test_bpic2020.py", "test_simulation.py", "test_crash.py", "test_schemas.py")
-"""Files of few tests that take a minute or more: begun first, one worker never waits for them alone."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the longest files begin first; the others stay in their order."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
-
-
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Join the one embedded server of this session."""

@@ -133,7 +133,7 @@ class Stories:
                 return Story(key, [], listed, more)
             found = await stories.events_by_key(conn, str(rows[0]["content_id"]), seq)
         groups: dict[int, list[Any]] = {}
-        for row in found:
+        for row in sorted(found, key=_place):
             if row["occurred_at"] <= as_of:
                 groups.setdefault(row["component"], []).append(row)
         kinds = {row["id"]: row["kind"] for rows in groups.values() for row in rows}
@@ -160,7 +160,8 @@ class Stories:
         """Look up what group documents lend, by the document that names them."""
         lent: dict[int, list[Any]] = {}
         kinds = self._lending
-        for row in await stories.lent_events(conn, documents, kinds, seq) if kinds else ():
+        rows = await stories.lent_events(conn, documents, kinds, seq) if kinds else []
+        for row in sorted(rows, key=_place):
             if row["occurred_at"] <= as_of:
                 lent.setdefault(row["member"], []).append(row)
         return lent
@@ -210,6 +211,11 @@ class Stories:
             if found:
                 return found[0], flow.lends
         return None, frozenset()
+
+
+def _place(row: Any) -> tuple[int, datetime, bytes]:  # noqa: ANN401 -- a database row
+    """Return where an event is told: documents in the order of their arrival, however rows are found."""
+    return row["id"], row["occurred_at"], row["event_id"].bytes
 
 
 def _happening(

@@ -35,6 +35,7 @@ class Network:
         self._socket = socket
         self._left: int | None = None
         self._ways: set[asyncio.Task[None]] = set()
+        self._swallowed: list[asyncio.StreamWriter] = []
         self.said = b""
         self.silent = 0
 
@@ -53,6 +54,7 @@ class Network:
                     self._left = None
                     self.silent += 1
                     answers.cancel()
+                    self._swallowed.append(writer)
                     await asyncio.sleep(NOTICED_S)
                     break
             far_writer.write(block)
@@ -70,6 +72,8 @@ class Network:
     async def close(self) -> None:
         for way in self._ways:
             way.cancel()
+        for writer in self._swallowed:
+            writer.close()
         await asyncio.gather(*self._ways, return_exceptions=True)
 
 
@@ -85,6 +89,7 @@ async def following(application: Application) -> AsyncIterator[None]:
         await asyncio.wait_for(task, PATIENCE_S)
 
 
+@pytest.mark.long
 async def test_a_collector_does_not_wait_for_ever_for_a_server_that_fell_silent(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
