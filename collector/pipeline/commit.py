@@ -149,9 +149,9 @@ class _Writer:
                     p = without(p, known)
             else:
                 before = await ingest.last_seq(conn)
-                self.memory.believe(await ingest.last_supersession(conn))
-            row = msgspec.structs.replace(batch.row, id=await ingest.next_batch(conn))
             memory = Memory(REMEMBERED) if careful else self.memory
+            memory.believe(await ingest.last_supersession(conn))
+            row = msgspec.structs.replace(batch.row, id=await ingest.next_batch(conn))
             work = Correlation(conn, p, self.limit, memory)
             await work.look_up()
             # packing goes on while the database takes the facts
@@ -228,8 +228,9 @@ class Correlation:
         self.limit = limit
         self.names = p.names
         self.references = list(p.references)
-        self.decided = links.Standing(links.Cuts(), {})
+        self.cuts = links.Cuts()
         self.known = list(map(memory.get, p.names))
+        self.superseded = memory.superseded_by > 0
         self.packed = Packed()
         self.ids: list[int] = []
         self.active: list[int] = []
@@ -258,7 +259,8 @@ class Correlation:
                 self.unremembered.append(n)
             elif not self.references[n]:
                 raise Contended
-        self._link_again()
+        if self.superseded:
+            await self._link_again()
         fresh = iter(await ingest.next_documents(self.conn, self.known.count(None)))
         self.ids = [next(fresh) if known is None else known.document for known in self.known]
         self.active = [
@@ -278,22 +280,22 @@ class Correlation:
 
     async def _leave_out_cuts(self) -> None:
         """Find which references of the batch join nothing because a person has cut them."""
-        self.decided = await links.standing(self.conn)
-        if cuts := self.decided.cuts:
+        self.cuts = await links.cuts(self.conn)
+        if self.cuts:
             self.references = [
-                [rows.without_cut(tail, cuts.of(name)) for tail in told]
+                [rows.without_cut(tail, self.cuts.of(name)) for tail in told]
                 for name, told in zip(self.names, self.references, strict=True)
             ]
 
-    def _link_again(self) -> None:
-        """Link new documents that persons linked when they were there before, by what a mapping took back."""
-        for n, name in enumerate(self.names if self.decided.linked else ()):
-            if self.known[n] is None:
-                named = [link_name(name, other) for other in self.decided.linked.get(name, ())]
-                self.references[n] = [
-                    *self.references[n],
-                    *(rows.reference_tail(IDENTITY, link, content_id(link)) for link in named),
-                ]
+    async def _link_again(self) -> None:
+        """Link new documents that were there before, until a mapping took them back, and linked."""
+        new = {self.names[n]: n for n, known in enumerate(self.known) if known is None}
+        for name, others in (await links.linked(self.conn, new)).items():
+            named = [link_name(name, other) for other in others]
+            self.references[new[name]] = [
+                *self.references[new[name]],
+                *(rows.reference_tail(IDENTITY, link, content_id(link)) for link in named),
+            ]
 
     def _note_widened(self) -> None:
         for n, known in enumerate(self.known):
@@ -325,7 +327,7 @@ class Correlation:
         Raises:
             Contended: a document that we took for new is there by now, or a person decided something.
         """
-        if await links.standing(self.conn) != self.decided:
+        if await links.cuts(self.conn) != self.cuts:
             raise Contended
         await self._look_up({name: self.most[name] for name in self.held})
         if any(self.known[n] is None and self._own(self.names[n]) for n in self.active):

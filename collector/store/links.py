@@ -43,6 +43,14 @@ LEFT JOIN LATERAL (SELECT concat_ws(' ', r.kind, nullif(r.scope, ''), r.value) A
       AND r.name_hash = ('x' || right(replace(d.other::text, '-', ''), 16))::bit(64)::bigint LIMIT 1) n ON true
 """
 
+_LINKED = """
+SELECT s.document, s.other FROM unnest($1::uuid[]) q(id)
+JOIN tieout.link_standing s ON s.action = 'add' AND s.document = q.id
+UNION ALL
+SELECT s.other, s.document FROM unnest($1::uuid[]) q(id)
+JOIN tieout.link_standing s ON s.action = 'add' AND s.other = q.id
+"""
+
 _HOLDERS = """
 SELECT d.id, d.content_id, d.component, d.kind, n.value AS number
 FROM tieout.reference r JOIN tieout.document d ON d.id = r.document
@@ -139,38 +147,25 @@ def _decision(
     return Decision(number, action, document.bytes, other.bytes, *rest)
 
 
-class Standing(NamedTuple):
-    """What was decided and nobody took back: cuts, and the documents that each document is linked with."""
-
-    cuts: Cuts
-    linked: Mapping[bytes, frozenset[bytes]]
-
-
-async def standing(conn: Connection) -> Standing:
-    """Return the decisions that stand now."""
-    cut: dict[bytes, set[bytes]] = defaultdict(set)
-    linked: dict[bytes, set[bytes]] = defaultdict(set)
-    ignored: set[bytes] = set()
-    for action, document, other in await conn.fetch(
-        "SELECT action, document, other FROM tieout.link_standing"
-    ):
-        if action == "ignore":
-            ignored.add(other.bytes)
-        elif action == "cut":
-            cut[document.bytes].add(other.bytes)
-        else:
-            linked[document.bytes].add(other.bytes)
-            linked[other.bytes].add(document.bytes)
-    return Standing(Cuts(_frozen(cut), frozenset(ignored)), _frozen(linked))
-
-
-def _frozen(names: Mapping[bytes, set[bytes]]) -> dict[bytes, frozenset[bytes]]:
-    return {document: frozenset(others) for document, others in names.items()}
-
-
 async def cuts(conn: Connection) -> Cuts:
     """Return what is cut now."""
-    return (await standing(conn)).cuts
+    found = await conn.fetch(
+        "SELECT action, document, other FROM tieout.link_standing WHERE action IN ('cut', 'ignore')"
+    )
+    names: dict[bytes, set[bytes]] = defaultdict(set)
+    for action, document, name in found:
+        if action == "cut":
+            names[document.bytes].add(name.bytes)
+    ignored = frozenset(name.bytes for action, _, name in found if action == "ignore")
+    return Cuts({document: frozenset(cut) for document, cut in names.items()}, ignored)
+
+
+async def linked(conn: Connection, documents: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """Return which documents are linked now with each of these, by content id."""
+    others: dict[bytes, list[bytes]] = defaultdict(list)
+    for document, other in await conn.fetch(_LINKED, [UUID(d) for d in documents]):
+        others[document.bytes].append(other.bytes)
+    return others
 
 
 async def added(conn: Connection) -> list[tuple[bytes, bytes]]:

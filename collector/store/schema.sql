@@ -2562,7 +2562,15 @@ CREATE UNIQUE INDEX event_once ON ONLY tieout.event USING btree (event_id, revis
 
 -- Name: link_decision_cut; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
-CREATE INDEX link_decision_cut ON tieout.link_decision USING btree (id) WHERE (action = 'cut'::text);
+CREATE INDEX link_decision_cut ON tieout.link_decision USING btree (id) WHERE (action = ANY (ARRAY['cut'::text, 'ignore'::text]));
+
+-- Name: link_decision_document; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX link_decision_document ON tieout.link_decision USING btree (document) WHERE (action = 'add'::text);
+
+-- Name: link_decision_other; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX link_decision_other ON tieout.link_decision USING btree (other) WHERE (action = 'add'::text);
 
 -- Name: link_decision_seq; Type: INDEX; Schema: tieout; Owner: tieout_owner
 

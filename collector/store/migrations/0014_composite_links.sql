@@ -30,7 +30,9 @@ CREATE TABLE tieout.link_suggestion (
 CREATE INDEX link_suggestion_rule ON tieout.link_suggestion (rule);
 
 -- What every batch asks for, among many links: what is cut. And what was decided of late.
-CREATE INDEX link_decision_cut ON tieout.link_decision (id) WHERE action = 'cut';
+CREATE INDEX link_decision_cut ON tieout.link_decision (id) WHERE action IN ('cut', 'ignore');
+CREATE INDEX link_decision_document ON tieout.link_decision (document) WHERE action = 'add';
+CREATE INDEX link_decision_other ON tieout.link_decision (other) WHERE action = 'add';
 CREATE INDEX link_decision_seq ON tieout.link_decision (seq);
 
 GRANT SELECT, INSERT ON tieout.link_evidence TO tieout_app;
