@@ -28,7 +28,7 @@ from api.wiring import Application, Half
 from collector.errors import Misconfigured, NotConnected, Permanent, TieoutError, Transient
 from collector.pipeline.export import export_finished
 from collector.pipeline.measure import Meter
-from collector.store import ingest
+from collector.store import candidates
 from collector.store.connection import DATABASE_ERRORS
 from collector.store.embedded import default_data_dir
 from collector.store.retention import erase_due
@@ -226,7 +226,7 @@ class _Service:
         """Link by rule what shares no name, if anything new is known; like the schedules that is the leader's."""
         if self.schedule.leads:
             async with self._application.store.connect() as conn:
-                known = await ingest.last_seq(conn)
+                known = await candidates.last_told(conn)
                 if known != self._matched:
                     await self._application.matcher(conn).match()
                     self._matched = known

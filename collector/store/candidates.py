@@ -36,7 +36,7 @@ FROM (
         SELECT DISTINCT ON (e.document) e.document, d.content_id, e.occurred_at, e.amount_minor, e.currency, e.entity,
                e.body, coalesce(p.fields, '{{}}') AS fields,
                CASE WHEN u.component IS NULL THEN d.component ELSE -d.id END AS component
-        FROM tieout.event e JOIN tieout.document d ON d.id = e.document
+        FROM tieout.standing_event e JOIN tieout.document d ON d.id = e.document
         JOIN tieout.batch b ON b.id = e.batch JOIN tieout.stream s ON s.id = b.stream
         LEFT JOIN tieout.suspended u ON u.component = d.component
         LEFT JOIN tieout.personal p ON p.event_id = e.event_id AND p.revision_no = e.revision_no
@@ -137,6 +137,14 @@ def _expression(field: str) -> str:
     if group == "references":
         return _OF_REFERENCES.format(name=name)
     return _COLUMNS.get(field) or _OF_BODY.format(name=name or group, path=field.replace(".", ","))
+
+
+async def last_told(conn: Connection) -> int:
+    """Return the last commit that can change what rules link: not one of a control run, nor of a match."""
+    found = await conn.fetchval(
+        "SELECT seq FROM tieout.commit_log WHERE what NOT IN ('control run', 'link match') ORDER BY seq DESC LIMIT 1"
+    )
+    return int(found or 0)
 
 
 class Linked(NamedTuple):

@@ -17,6 +17,7 @@ from collector.errors import Permanent
 from collector.pipeline import match
 from collector.pipeline.match import Matcher
 from collector.pipeline.rebuild import rebuild
+from collector.store import ingest, supersessions
 from tests.collector.pipeline.test_order import lines
 from tests.support.ledger import DAYS, LONG_AFTER, Item, Ledgers, limit
 from tests.support.postgres import Database
@@ -63,6 +64,19 @@ async def test_the_only_candidate_is_linked_with_all_that_the_rule_saw(books: Le
     left, rival = (books.id(i).hex() for i in (items[0], items[2]))
     assert [(r.document, r.other, r.score) for r in proof.rivals] == [(left, rival, 50)]
     assert (await books.match()).linked == 0  # it is made once
+
+
+async def test_what_a_later_mapping_took_back_is_no_candidate(books: Ledgers) -> None:
+    items = bank("B1", 4), paid("P1", 2), paid("P2", 3)
+    await books.tell(*items)
+    gone = books.event(items[2])
+    async with books.conn.transaction():
+        seq = await ingest.lock(books.conn) + 1
+        await ingest.append_commit(books.conn, seq, "mapping", now())
+        await supersessions.take_back(books.conn, seq, [(gone.event_id, 0, gone.month)])
+
+    assert (await books.match()).linked == 1
+    assert await books.linked(items) == {("B1", "P1")}
 
 
 async def test_two_equal_rivals_are_suggested_the_nearer_first(books: Ledgers) -> None:
