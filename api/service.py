@@ -28,7 +28,7 @@ from api.wiring import Application, Half
 from collector.errors import Misconfigured, NotConnected, Permanent, TieoutError, Transient
 from collector.pipeline.export import export_finished
 from collector.pipeline.measure import Meter
-from collector.store import candidates
+from collector.store import candidates, fragments
 from collector.store.connection import DATABASE_ERRORS
 from collector.store.embedded import default_data_dir
 from collector.store.retention import erase_due
@@ -48,6 +48,8 @@ RETENTION_S = 10.0
 """How often it is asked whether something is to be erased by retention."""
 SWEEP_S = 60.0
 """How often it is asked whether a stream is to be swept."""
+INDEX_S = 5.0
+"""How often new names are made searchable by a part of them."""
 MATCH_S = 300.0
 """How often it is asked whether rules are to be matched, where any is configured."""
 ALERTS_S = 5.0
@@ -177,6 +179,9 @@ class _Service:
                     self._repeat(self._erase, RETENTION_S, "Retention could not erase")
                 )
                 group.create_task(self._repeat(self._sweep, SWEEP_S, "A source could not be swept"))
+                group.create_task(
+                    self._repeat(self._index, INDEX_S, "Names could not be made searchable")
+                )
                 if self._application.configuration.settings.links:
                     group.create_task(
                         self._repeat(self._match, MATCH_S, "Rules could not be matched")
@@ -221,6 +226,13 @@ class _Service:
         if self.schedule.leads:
             async with self._application.store.connect() as conn:
                 await self._application.sweep_due(conn)
+
+    async def _index(self) -> None:
+        """Make new names searchable by a part of them; like the schedules that is the leader's."""
+        if self.schedule.leads:
+            async with self._application.store.connect() as conn:
+                while await fragments.extend(conn) == fragments.BATCHES and not self.stop.is_set():
+                    pass
 
     async def _match(self) -> None:
         """Link by rule what shares no name, if anything new is known; like the schedules that is the leader's."""

@@ -30,6 +30,7 @@ from collector.model.words import counted
 from collector.pipeline.collect import Tally
 from collector.pipeline.dump import dump
 from collector.pipeline.rebuild import rebuild
+from collector.store import fragments
 
 
 @click.command(
@@ -68,16 +69,21 @@ async def _sync(app: Application, sources: tuple[str, ...]) -> list[Tally]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        TextColumn("{task.completed:,.0f} records"),
+        TextColumn("{task.completed:,.0f} {task.fields[what]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=err, transient=True) as progress:
         async with app.store.connect() as conn:
             with app.collector(conn) as collector:
                 for source in app.sources(sources):
-                    task = progress.add_task(f"{source.source}/{source.stream}", total=None)
+                    task = progress.add_task(
+                        f"{source.source}/{source.stream}", total=None, what="records"
+                    )
                     told = partial(_tell, progress, task)
                     tallies.append(await collector.sync(source, told))
+            task = progress.add_task("names to search", total=None, what="batches")
+            while await fragments.extend(conn) == fragments.BATCHES:
+                progress.advance(task, fragments.BATCHES)
     return tallies
 
 

@@ -10,9 +10,9 @@ from collector.model.calendar import Hours
 from collector.model.reference import ROLE_NAMES
 from collector.pipeline.publish import hours, settings_of
 from collector.pipeline.steps import Case, FlowSteps, Group, Happening
-from collector.pipeline.values import spellings
+from collector.pipeline.values import compile_spellings
 from collector.settings.definitions import Flow, Settings
-from collector.store import stories, totals
+from collector.store import fragments, stories, totals
 from collector.store.ingest import Connection
 
 _decode = msgspec.json.Decoder(type=dict[str, Any]).decode
@@ -99,7 +99,7 @@ class Stories:
         self._hours: dict[str, Hours] = {
             name: by_calendar[entity.calendar] for name, entity in settings.entities.items()
         }
-        self._kinds = settings.known_kinds
+        self._spellings = compile_spellings(settings.known_kinds)
         self._systems = {name: source.system for name, source in settings.sources.items()}
         self._flows = [
             FlowSteps(flow, lambda entity: self._hours.get(entity or ""))
@@ -117,18 +117,18 @@ class Stories:
         that names nothing is searched as a fragment: unique, it is followed; else there are candidates.
         """
         if as_known is None:
-            return await self._tell(conn, key.strip(), as_of, stories.EVER)
+            return await self._tell(conn, key.strip(), as_of, None)
         document = await totals.configuration(conn, as_known)
         by = self if document is None else Stories(settings_of(document))
         seq = await stories.commit_at(conn, as_known)
         return await by._tell(conn, key.strip(), as_of, seq)  # noqa: SLF001 -- its own class
 
-    async def _tell(self, conn: Connection, key: str, as_of: datetime, seq: int) -> Story:
+    async def _tell(self, conn: Connection, key: str, as_of: datetime, seq: int | None) -> Story:
         found = await self._named(conn, key, seq)
         if not found and key:
-            rows = await stories.candidates(conn, key, seq)
-            if len({row["component"] for row in rows}) != 1:
-                more = len(rows) > stories.CANDIDATES_MAX
+            rows = await fragments.find(conn, key, stories.CANDIDATES_MAX + 1, seq)
+            more = len(rows) > stories.CANDIDATES_MAX
+            if more or len({row["component"] for row in rows}) != 1:
                 listed = _candidates(rows[: stories.CANDIDATES_MAX])
                 return Story(key, [], listed, more)
             found = await stories.events_by_key(conn, str(rows[0]["content_id"]), seq)
@@ -148,14 +148,14 @@ class Stories:
             len(told) > stories.TRANSACTIONS_MAX or len(sharing) > stories.CANDIDATES_MAX,
         )
 
-    async def _named(self, conn: Connection, key: str, seq: int) -> list[Any]:
-        for spelling in spellings(key, self._kinds):
+    async def _named(self, conn: Connection, key: str, seq: int | None) -> list[Any]:
+        for spelling in self._spellings(key):
             if found := await stories.events_by_key(conn, spelling, seq):
                 return found
         return []
 
     async def _lent(
-        self, conn: Connection, documents: Sequence[int], as_of: datetime, seq: int
+        self, conn: Connection, documents: Sequence[int], as_of: datetime, seq: int | None
     ) -> dict[int, list[Any]]:
         """Look up what group documents lend, by the document that names them."""
         lent: dict[int, list[Any]] = {}

@@ -239,10 +239,14 @@ def _normaliser(kind: ReferenceKind) -> Callable[[str], str] | None:
     return apply
 
 
-def spellings(key: str, kinds: Kinds) -> list[str]:
-    """List how a key that a person types may be stored: as it is, and as kinds compare their values."""
+def compile_spellings(kinds: Kinds) -> Callable[[str], list[str]]:
+    """Compile what lists how a key that a person types may be stored: as it is, and as kinds compare their values."""
     normalisers = [n for n in map(_normaliser, kinds.values()) if n is not None]
-    return list(dict.fromkeys([key, *filter(None, (normalise(key) for normalise in normalisers))]))
+
+    def spellings(key: str) -> list[str]:
+        return list(dict.fromkeys([key, *filter(None, (n(key) for n in normalisers))]))
+
+    return spellings
 
 
 def compile_usable(

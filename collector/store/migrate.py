@@ -24,7 +24,7 @@ async def migrate(dsn: str) -> list[str]:
 
     Raises:
         NotConnected: the server cannot be reached, or the connection is lost.
-        Misconfigured: it is too old, or the login may not create the three roles.
+        Misconfigured: it is too old or lacks an extension, or the login may not create the three roles.
     """
     async with connected(dsn) as conn:
         if conn.get_server_version().major < POSTGRES_MAJOR_MIN:
@@ -72,9 +72,15 @@ async def _apply(conn: asyncpg.Connection) -> list[str]:
     for name, sql in migrations():
         if name not in wanted:
             continue
-        async with conn.transaction():
-            await conn.execute("SET LOCAL lock_timeout = '10s'")
-            await conn.execute(sql)
-            await conn.execute("INSERT INTO public.tieout_migration (name) VALUES ($1)", name)
+        try:
+            async with conn.transaction():
+                await conn.execute("SET LOCAL lock_timeout = '10s'")
+                await conn.execute(sql)
+                await conn.execute("INSERT INTO public.tieout_migration (name) VALUES ($1)", name)
+        except asyncpg.FeatureNotSupportedError as error:
+            raise Misconfigured(
+                f"PostgreSQL lacks what migration {name} needs: {error}. Install its additional modules "
+                "(the package is mostly called postgresql-contrib) and migrate again."
+            ) from error
         applied.append(name)
     return applied

@@ -25,6 +25,14 @@ CREATE SCHEMA tieout;
 
 ALTER SCHEMA tieout OWNER TO tieout_owner;
 
+-- Name: pg_trgm; Type: EXTENSION; Schema: -; Owner: -
+
+CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA tieout;
+
+-- Name: EXTENSION pg_trgm; Type: COMMENT; Schema: -; Owner:
+
+COMMENT ON EXTENSION pg_trgm IS 'text similarity measurement and index searching based on trigrams';
+
 SET default_tablespace = '';
 
 SET default_table_access_method = heap;
@@ -1663,6 +1671,25 @@ END $$;
 
 ALTER FUNCTION tieout.make_append_only(p_table regclass) OWNER TO tieout_owner;
 
+-- Name: names_with(text, integer); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.names_with(p_fragment text, p_most integer) RETURNS TABLE(value_hash bigint, folded text)
+    LANGUAGE plpgsql STABLE
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    pattern text := '%' || replace(replace(replace(lower(p_fragment), '\', '\\'), '%', '\%'), '_', '\_') || '%';
+    young bigint := (SELECT min(b.id) FROM tieout.batch b WHERE b.seq > (SELECT upto FROM tieout.searchable));
+BEGIN
+    RETURN QUERY SELECT n.value_hash, n.folded FROM tieout.searchable_name n WHERE n.folded LIKE pattern LIMIT p_most;
+    IF young IS NOT NULL THEN
+        RETURN QUERY SELECT DISTINCT r.value_hash, lower(r.value) FROM tieout.naming r
+                     WHERE r.batch >= young AND lower(r.value) LIKE pattern LIMIT p_most;
+    END IF;
+END $$;
+
+ALTER FUNCTION tieout.names_with(p_fragment text, p_most integer) OWNER TO tieout_owner;
+
 -- Name: quarantine; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.quarantine (
@@ -1775,6 +1802,58 @@ BEGIN
 END $$;
 
 ALTER FUNCTION tieout.refuse_change() OWNER TO tieout_owner;
+
+-- Name: story(bigint, integer[], uuid, integer, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) RETURNS TABLE(value text, component bigint, id bigint, content_id uuid, kind text, event_id uuid, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, source text, stream text, namespace text, body jsonb)
+    LANGUAGE plpgsql STABLE
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+DECLARE
+    ids bigint[];
+    names text[];
+    components bigint[];
+    first date;
+    last date;
+BEGIN
+    IF p_seq IS NULL THEN
+        SELECT array_agg(d.id), array_agg(d.component), array_agg(hit.value), min(d.first_month), max(d.last_month)
+        INTO ids, components, names, first, last
+        FROM (SELECT min(r.value) AS value, d.component, CASE WHEN x.component IS NOT NULL THEN d.id END AS alone
+              FROM tieout.reference r JOIN tieout.document d ON d.id = r.document
+              LEFT JOIN tieout.suspended x ON x.component = d.component
+              WHERE r.value_hash = p_value_hash AND r.role = ANY (p_roles)
+                AND (p_content_id IS NULL OR d.content_id = p_content_id)
+              GROUP BY d.component, CASE WHEN x.component IS NOT NULL THEN d.id END LIMIT p_most) hit
+        JOIN tieout.document d ON d.component = hit.component AND (hit.alone IS NULL OR d.id = hit.alone);
+    ELSE
+        SELECT array_agg(d.id), array_agg(p.component), array_agg(hit.value), min(d.first_month), max(d.last_month)
+        INTO ids, components, names, first, last
+        FROM (SELECT min(r.value) AS value, p.component, CASE WHEN x.component IS NOT NULL THEN p.document END AS alone
+              FROM tieout.naming r JOIN tieout.document d ON d.id = r.document
+              JOIN tieout.batch b ON b.id = r.batch AND b.seq <= p_seq
+              JOIN tieout.placement p ON p.document = r.document AND p.known_from <= p_seq AND p.known_to > p_seq
+              LEFT JOIN tieout.suspension x ON x.component = p.component AND x.known_from <= p_seq AND x.known_to > p_seq
+              WHERE r.value_hash = p_value_hash AND r.role = ANY (p_roles) AND r.known_to > p_seq
+                AND (p_content_id IS NULL OR d.content_id = p_content_id)
+              GROUP BY p.component, CASE WHEN x.component IS NOT NULL THEN p.document END LIMIT p_most) hit
+        JOIN tieout.placement p ON p.component = hit.component AND p.known_from <= p_seq AND p.known_to > p_seq
+            AND (hit.alone IS NULL OR p.document = hit.alone)
+        JOIN tieout.document d ON d.id = p.document;
+    END IF;
+    RETURN QUERY
+    SELECT h.value, h.component, h.id, d.content_id, d.kind, e.event_id, e.type, e.occurred_at, e.sequence,
+           e.amount_minor, e.currency, e.entity, s.source, s.stream, s.namespace, e.body
+    FROM unnest(ids, components, names) h(id, component, value)
+    JOIN tieout.document d ON d.id = h.id
+    JOIN tieout.event e ON e.document = h.id AND e.month >= first AND e.month <= last
+    JOIN tieout.batch b ON b.id = e.batch AND (p_seq IS NULL OR b.seq <= p_seq)
+    JOIN tieout.stream s ON s.id = b.stream
+    WHERE NOT EXISTS (SELECT FROM tieout.supersession z WHERE z.event_id = e.event_id AND z.revision_no = e.revision_no
+                      AND z.month = e.month AND (p_seq IS NULL OR z.seq <= p_seq));
+END $$;
+
+ALTER FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) OWNER TO tieout_owner;
 
 -- Name: tieout_migration; Type: TABLE; Schema: public; Owner: tieout_owner
 
@@ -2278,6 +2357,23 @@ CREATE TABLE tieout.remapping (
 
 ALTER TABLE tieout.remapping OWNER TO tieout_owner;
 
+-- Name: searchable; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.searchable (
+    upto bigint NOT NULL
+);
+
+ALTER TABLE tieout.searchable OWNER TO tieout_owner;
+
+-- Name: searchable_name; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.searchable_name (
+    value_hash bigint NOT NULL,
+    folded text NOT NULL
+);
+
+ALTER TABLE tieout.searchable_name OWNER TO tieout_owner;
+
 -- Name: standing; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.standing (
@@ -2596,6 +2692,10 @@ CREATE INDEX personal_event ON tieout.personal USING btree (event_id);
 
 CREATE UNIQUE INDEX quarantine_once ON tieout.quarantine USING btree (stream, content, "position");
 
+-- Name: reference_batch; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX reference_batch ON tieout.reference USING brin (batch) WITH (autosummarize='on');
+
 -- Name: reference_document; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX reference_document ON tieout.reference USING btree (document);
@@ -2619,6 +2719,14 @@ CREATE INDEX reference_value ON tieout.reference USING btree (value_hash, role);
 -- Name: remapping_batch; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX remapping_batch ON tieout.remapping USING btree (batch, seq);
+
+-- Name: searchable_name_hash; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX searchable_name_hash ON tieout.searchable_name USING btree (value_hash);
+
+-- Name: searchable_name_trigrams; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX searchable_name_trigrams ON tieout.searchable_name USING gin (folded tieout.gin_trgm_ops);
 
 -- Name: standing_control; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
@@ -3135,6 +3243,11 @@ GRANT ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, 
 
 REVOKE ALL ON FUNCTION tieout.make_append_only(p_table regclass) FROM PUBLIC;
 
+-- Name: FUNCTION names_with(p_fragment text, p_most integer); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.names_with(p_fragment text, p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.names_with(p_fragment text, p_most integer) TO tieout_app;
+
 -- Name: TABLE quarantine; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.quarantine TO tieout_app;
@@ -3160,6 +3273,11 @@ GRANT ALL ON FUNCTION tieout.refresh_statistics() TO tieout_app;
 -- Name: FUNCTION refuse_change(); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.refuse_change() FROM PUBLIC;
+
+-- Name: FUNCTION story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) TO tieout_app;
 
 -- Name: TABLE tieout_migration; Type: ACL; Schema: public; Owner: tieout_owner
 
@@ -3317,6 +3435,14 @@ GRANT SELECT,INSERT ON TABLE tieout.raw_record TO tieout_app;
 -- Name: TABLE remapping; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.remapping TO tieout_app;
+
+-- Name: TABLE searchable; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,UPDATE ON TABLE tieout.searchable TO tieout_app;
+
+-- Name: TABLE searchable_name; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.searchable_name TO tieout_app;
 
 -- Name: TABLE standing; Type: ACL; Schema: tieout; Owner: tieout_owner
 

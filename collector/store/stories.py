@@ -14,32 +14,10 @@ TRANSACTIONS_MAX = 10
 
 CANDIDATES_MAX = 20
 
-EVER = 2**62
-"""A commit number beyond all that there will be: as known now."""
+_EVER = 2**62
+"""A commit number beyond all that there will be."""
 
-_STORY = """
-SELECT hit.value, hit.component, d.id, d.content_id, d.kind, e.event_id, e.type, e.occurred_at,
-       e.sequence, e.amount_minor, e.currency, e.entity, s.source, s.stream, s.namespace, e.body
-FROM (SELECT min(r.value) AS value, p.component,
-             CASE WHEN x.component IS NOT NULL THEN p.document END AS alone
-      FROM tieout.naming r
-      JOIN tieout.batch b ON b.id = r.batch AND b.seq <= $5
-      JOIN tieout.document d ON d.id = r.document
-      JOIN tieout.placement p ON p.document = r.document AND p.known_from <= $5 AND p.known_to > $5
-      LEFT JOIN tieout.suspension x ON x.component = p.component AND x.known_from <= $5 AND x.known_to > $5
-      WHERE r.value_hash = $1 AND r.role = ANY ($2::int[]) AND r.known_to > $5 AND ($3::uuid IS NULL OR d.content_id = $3)
-      GROUP BY p.component, CASE WHEN x.component IS NOT NULL THEN p.document END LIMIT $4) hit
-JOIN tieout.placement p ON p.component = hit.component AND p.known_from <= $5 AND p.known_to > $5
-    AND (hit.alone IS NULL OR p.document = hit.alone)
-JOIN tieout.document d ON d.id = p.document
-CROSS JOIN LATERAL (SELECT * FROM tieout.event e WHERE e.document = d.id
-                    AND e.month >= d.first_month AND e.month <= d.last_month) e
-JOIN tieout.batch b ON b.id = e.batch AND b.seq <= $5
-LEFT JOIN tieout.supersession z ON z.event_id = e.event_id AND z.revision_no = e.revision_no AND z.month = e.month
-    AND z.seq <= $5
-JOIN tieout.stream s ON s.id = b.stream
-WHERE z.seq IS NULL
-"""
+_STORY = "SELECT * FROM tieout.story($1, $2, $3, $4, $5)"
 
 _LENT = """
 SELECT n.document AS member, m.kind AS member_kind, g.id, g.content_id, g.kind, o.value AS number, e.event_id,
@@ -75,13 +53,10 @@ WHERE g.document = ANY ($1) AND g.role = 0 AND g.known_to > $3
 ORDER BY own.value, d.content_id LIMIT $2
 """
 
-_CANDIDATES = """
-SELECT r.kind, r.scope, r.value, r.role, p.component, d.content_id, d.kind AS document_kind
-FROM tieout.naming r JOIN tieout.document d ON d.id = r.document
-JOIN tieout.batch b ON b.id = r.batch AND b.seq <= $3
-JOIN tieout.placement p ON p.document = r.document AND p.known_from <= $3 AND p.known_to > $3
-WHERE r.known_to > $3 AND strpos(lower(r.value), lower($1)) > 0 ORDER BY r.role, length(r.value), r.value, d.content_id LIMIT $2
-"""
+
+def at(seq: int | None) -> int:
+    """Return a commit number for what is known at `seq`, or now."""
+    return _EVER if seq is None else seq
 
 
 async def commit_at(conn: Connection, as_known: datetime) -> int:
@@ -89,8 +64,8 @@ async def commit_at(conn: Connection, as_known: datetime) -> int:
     return int(await conn.fetchval("SELECT read.seq_at($1)", as_known))
 
 
-async def events_by_key(conn: Connection, key: str, seq: int) -> list[asyncpg.Record]:
-    """Return the events, known at commit `seq`, of the transactions that a key names: any reference, or a document's id.
+async def events_by_key(conn: Connection, key: str, seq: int | None) -> list[asyncpg.Record]:
+    """Return the events of the transactions that a key names, any reference or a document's id; known at commit `seq`, or now.
 
     A value held as identity, also where a person has cut it, goes before one that only links (group), and that
     before context. The events of at most TRANSACTIONS_MAX + 1 transactions are returned.
@@ -113,19 +88,21 @@ async def events_by_key(conn: Connection, key: str, seq: int) -> list[asyncpg.Re
 
 
 async def lent_events(
-    conn: Connection, documents: Sequence[int], kinds: Sequence[str], seq: int
+    conn: Connection, documents: Sequence[int], kinds: Sequence[str], seq: int | None
 ) -> list[asyncpg.Record]:
     """Return the events of the group documents of some kinds that documents of other transactions name.
 
     `member` is the document that names the group document; an event is there for each of them.
     """
-    found: list[asyncpg.Record] = await conn.fetch(_LENT, documents, kinds, seq)
+    found: list[asyncpg.Record] = await conn.fetch(_LENT, documents, kinds, at(seq))
     return found
 
 
-async def members(conn: Connection, documents: Sequence[int], seq: int) -> list[asyncpg.Record]:
+async def members(
+    conn: Connection, documents: Sequence[int], seq: int | None
+) -> list[asyncpg.Record]:
     """Return the documents that name one of some documents as a group, at most CANDIDATES_MAX + 1."""
-    found: list[asyncpg.Record] = await conn.fetch(_MEMBERS, documents, CANDIDATES_MAX + 1, seq)
+    found: list[asyncpg.Record] = await conn.fetch(_MEMBERS, documents, CANDIDATES_MAX + 1, at(seq))
     return found
 
 
@@ -134,11 +111,3 @@ def _handle(key: str) -> UUID | None:
         return UUID(key)
     except ValueError:
         return None
-
-
-async def candidates(conn: Connection, fragment: str, seq: int) -> Sequence[asyncpg.Record]:
-    """Return references whose value contains a fragment, names first, at most CANDIDATES_MAX + 1."""
-    found: Sequence[asyncpg.Record] = await conn.fetch(
-        _CANDIDATES, fragment, CANDIDATES_MAX + 1, seq
-    )
-    return found

@@ -1,5 +1,6 @@
-"""Programs that are measured from outside: how much memory they ever held."""
+"""Programs that are measured from outside: how much memory they ever held, how long they worked."""
 
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,12 @@ def peak_mb(pid: int) -> float:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / 1e6
     return 0.0
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has had so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Peak:
