@@ -50,8 +50,9 @@ bench: setup ## Measure everything against its bar, or against the physical limi
 bench-long: setup ## Measure what takes hours: files of 5 GB.
 	@$(BIN)/python -m pytest -q -s -m "bench and long" tests/benchmarks
 
-bench-report: setup ## Write docs/performance.md from what the last benchmarks measured (build/bench.json).
-	@cp build/bench.json docs/performance.json
+bench-report: setup ## Write what benchmarks and fault campaigns last measured into docs/performance.md and docs/reliability.md.
+	@test ! -f build/bench.json || cp build/bench.json docs/performance.json
+	@$(BIN)/python -m tests.support.campaigns
 	@$(BIN)/python scripts/generate
 
 schema: setup ## Write schema.sql, the JSON Schemas, boards and generated pages anew from their sources.

@@ -1,32 +1,38 @@
-"""The composition root: the only place that knows every connector and every check."""
+"""The composition root: the only place that knows every connector and every check.
 
-from collections.abc import Iterable, Iterator
+What one command in ten needs is imported by the method that needs it, so that no other command waits for it.
+"""
+
+from __future__ import annotations
+
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from api.demo.middleware import Log
 from collector import clock
-from collector.clock import Clock
 from collector.errors import Misconfigured
 from collector.model.words import counted
-from collector.pipeline.ahead import Source
-from collector.pipeline.collect import Collector
-from collector.pipeline.mapping import CompiledMapping
-from collector.pipeline.match import Matcher
 from collector.pipeline.publish import publish
-from collector.pipeline.sweep import DROPPING, Span, Sweeper, Swept
-from collector.settings.definitions import elapsed
 from collector.settings.load import Configuration, load, resolve
-from collector.store import embedded, sweeps, totals
-from collector.store.ingest import Connection
+from collector.store import embedded
 from collector.store.session import Store, embedded_store, remote_store
 from connectors.registry import CONNECTORS
-from connectors.sap_cloud_integration import sandbox
-from control_checks.notify.courier import Courier
 from control_checks.registry import CHECKS
-from control_checks.runner import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from api.demo.middleware import Log
+    from collector.clock import Clock
+    from collector.pipeline.ahead import Source
+    from collector.pipeline.collect import Collector
+    from collector.pipeline.match import Matcher
+    from collector.pipeline.sweep import Span, Swept
+    from collector.store.ingest import Connection
+    from connectors.sap_cloud_integration import sandbox
+    from control_checks.notify.courier import Courier
+    from control_checks.runner import Engine
 
 Half = Literal["collector", "api"]
 """What `tieout run` can run alone: one process that collects, and any number that answer."""
@@ -76,6 +82,10 @@ class Application(NamedTuple):
 
     async def sweep_due(self, conn: Connection) -> list[Swept]:
         """Sweep the streams whose last sweep is longer ago than their `sweep_every`."""
+        from collector.pipeline.sweep import Span
+        from collector.settings.definitions import elapsed
+        from collector.store import sweeps, totals
+
         swept = await sweeps.last(conn, await totals.last_recorded(conn, self.clock()))
         found = []
         for source, stream in self.configuration.streams():
@@ -89,6 +99,8 @@ class Application(NamedTuple):
 
     async def sweep(self, conn: Connection, source: Source, span: Span) -> Swept:
         """Sweep a stream; what its source has dropped by age (`retained_days`) is not taken for deleted."""
+        from collector.pipeline.sweep import DROPPING, Span, Sweeper
+
         days = (
             self.configuration.settings.sources[source.source].streams[source.stream].retained_days
         )
@@ -99,18 +111,26 @@ class Application(NamedTuple):
 
     def matcher(self, conn: Connection) -> Matcher:
         """Make the one who links documents that share no name."""
+        from collector.pipeline.match import Matcher
+
         return Matcher(conn, self.configuration, self.limit, self.clock)
 
     def engine(self) -> Engine:
         """Make the control engine."""
+        from control_checks.runner import Engine
+
         return Engine(self.configuration, self.store, CHECKS, self.clock)
 
     def courier(self) -> Courier:
         """Make the one who delivers alerts, with the secrets of their destinations."""
+        from control_checks.notify.courier import Courier
+
         return Courier(self.store, self.configuration, self.clock)
 
     def collector(self, conn: Connection) -> Collector:
         """Make a collector that writes over a connection."""
+        from collector.pipeline.collect import Collector
+
         return Collector(conn, self.limit, self.clock)
 
 
@@ -127,6 +147,9 @@ def read_configuration(path: Path, *, sources_only: bool = False) -> Configurati
 
 def open_source(configuration: Configuration, source: str, stream: str) -> Source:
     """Open and compile one stream."""
+    from collector.pipeline.ahead import Source
+    from collector.pipeline.mapping import CompiledMapping
+
     spec = CONNECTORS[configuration.settings.sources[source].connector]
     definition = configuration.settings.sources[source].streams[stream]
     namespace = configuration.namespace(source, stream)
@@ -156,6 +179,8 @@ def middleware(
 
     Its addresses and credentials are written into `folder`, a file each, for a configuration to refer to.
     """
+    from connectors.sap_cloud_integration import sandbox
+
     tenant = sandbox.Tenant(lambda: present)
     tenant.retention = timedelta(days=MIDDLEWARE_KEEPS_DAYS)
     tenant.add(

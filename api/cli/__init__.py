@@ -1,47 +1,6 @@
 """The command line: `tieout --config FILE --data-dir DIR COMMAND`."""
 
-from api.cli import (
-    alerts,
-    backup,
-    bridge,
-    config,
-    control,
-    coverage,
-    data,
-    demo,
-    flow,
-    grafana,
-    link,
-    mapping,
-    quarantine,
-    readiness,
-    service,
-    story,
-    sweep,
-)
 from api.cli.root import cli
-
-for _commands in (
-    config,
-    data,
-    readiness,
-    sweep,
-    coverage,
-    flow,
-    story,
-    link,
-    control,
-    bridge,
-    alerts,
-    quarantine,
-    mapping,
-    backup,
-    service,
-    grafana,
-    demo,
-):
-    for _command in _commands.COMMANDS:
-        cli.add_command(_command)
 
 
 def main() -> None:

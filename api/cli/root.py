@@ -7,19 +7,23 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 import msgspec
 from rich.console import Console
 from typing_extensions import override
 
-from api import wiring
+from api.cli.listing import MODULES
 from collector import clock
 from collector.errors import Misconfigured, TieoutError
-from collector.settings.load import Configuration
+
+if TYPE_CHECKING:  # loaded with the first command that needs it: `--help` does not
+    from api import wiring
+    from collector.settings.load import Configuration
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_EXCEPTIONS, EXIT_INCOMPLETE = 0, 1, 2, 3, 4
 
@@ -41,12 +45,35 @@ err = _console(stderr=True)
 
 
 class Commands(click.Group):
-    """The root: keeps commands in the order they are added, turns our errors into exit codes."""
+    """The root: loads the command that is asked for and no other, turns our errors into exit codes."""
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List commands in reading order rather than by alphabet."""
-        return list(self.commands)
+        return [name for commands in MODULES.values() for name in commands]
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command's module."""
+        for module, commands in MODULES.items():
+            if cmd_name in commands:
+                found: tuple[click.Command, ...] = import_module(f"api.cli.{module}").COMMANDS
+                return next(c for c in found if c.name == cmd_name)
+        return None
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Tell each command's sentence without loading it."""
+        names = self.list_commands(ctx)
+        room = formatter.width - 6 - max(map(len, names))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, click.Command(name, help=sentence).get_short_help_str(room))
+                    for commands in MODULES.values()
+                    for name, sentence in commands.items()
+                ]
+            )
 
     @override
     def invoke(self, ctx: click.Context) -> Any:
@@ -121,25 +148,29 @@ class Invocation:
         self.config_path = config_path
         self.data_dir = data_dir
 
-    def configuration(self, *, sources_only: bool = False) -> Configuration:
+    def configuration(self, *, sources_only: bool = False) -> "Configuration":
         """Load the configuration; with `sources_only` for a command that opens no store."""
+        from api import wiring  # noqa: PLC0415 -- ten times what `--help` needs
+
         return wiring.read_configuration(self.config_path, sources_only=sources_only)
 
     @contextmanager
-    def application(self) -> Iterator[wiring.Application]:
+    def application(self) -> "Iterator[wiring.Application]":
         """Load the configuration and open the store; SIGTERM leaves it as Ctrl-C does."""
+        from api import wiring  # noqa: PLC0415 -- as above
+
         signal.signal(signal.SIGTERM, _interrupt)
         with wiring.opened(self.configuration(), self.data_dir) as application:
             yield application
 
-    def run(self, task: Callable[[wiring.Application], Awaitable[T]]) -> T:
+    def run(self, task: "Callable[[wiring.Application], Awaitable[T]]") -> T:
         """Open everything, run a coroutine over it and close again."""
         with self.application() as application:
             return asyncio.run(_prepared(application, task))
 
 
 async def _prepared(
-    application: wiring.Application, task: Callable[[wiring.Application], Awaitable[T]]
+    application: "wiring.Application", task: "Callable[[wiring.Application], Awaitable[T]]"
 ) -> T:
     await application.prepare()
     return await task(application)

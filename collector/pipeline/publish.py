@@ -26,9 +26,8 @@ async def publish(conn: Connection, configuration: Configuration, clock: Clock) 
     for calendar_id, calendar in configuration.settings.calendars.items():
         key = digest("calendar", calendar.model_dump_json(), str(first)).hex()
         _named(document["calendars"], calendar_id)["days"] = key
-        await streams.add_business_days(
-            conn, key, list(business_days(hours(calendar), first, CALENDAR_UNTIL))
-        )
+        days = business_days(hours(calendar), first, CALENDAR_UNTIL)
+        await streams.add_business_days(conn, key, days)
     await streams.publish(conn, configuration.hash(), document, clock())
 
 

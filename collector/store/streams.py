@@ -1,7 +1,7 @@
 """Streams, their parts and who reads them; and the configuration as a fact."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any
 
@@ -103,7 +103,7 @@ async def publish(
 
 
 async def add_business_days(
-    conn: Connection, calendar: str, days: Sequence[tuple[date, datetime, datetime, float]]
+    conn: Connection, calendar: str, days: Iterable[tuple[date, datetime, datetime, float]]
 ) -> None:
     """Enumerate a calendar: (day, opens at, closes at, open seconds before), if not done yet."""
     if await conn.fetchval(

@@ -16,7 +16,6 @@ from collector.clock import Clock, now
 from collector.connector import Chunk, Cursor, End, Ending, Part, Spec
 from collector.errors import NotConnected, Transient
 from connectors.files.options import LINE_FORMATS, FilesOptions, Layout
-from connectors.files.passes import DocumentPass, LinesPass, Source
 from connectors.files.sniff import SAMPLE_BYTES, encoding_of, is_utf16, layout_of
 from connectors.kit.identity import (
     HEAD_BYTES_MAX,
@@ -115,6 +114,8 @@ class FilesReader:
         return file
 
     def _chunks(self, file: Found, cursor: Cursor | None) -> Iterator[Chunk]:
+        from connectors.files.passes import DocumentPass, LinesPass, Source  # noqa: PLC0415 -- only who reads needs all formats
+
         if cursor is not None and not self._continues(cursor, file):
             cursor = None
         layout = self._layout(file, cursor)

@@ -20,6 +20,7 @@ from tests.api.cli.desk import Desk, same_signals
 from tests.api.test_service import PATIENCE_S, RUN, answer, serving
 from tests.api.till import write
 from tests.control_checks.notify.alerting import SECRET, verified, webhook
+from tests.support.campaigns import campaign
 from tests.support.hooks import Receiver, receiving, wait_until
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore
@@ -67,12 +68,19 @@ def test_a_kill_amid_a_delivery_loses_no_alert(
 ) -> None:
     config, data, log = configured(tmp_path, receiver), base / "data", tmp_path / "log"
     receiver.answers = [None]  # hangs: the request is under way when the process dies
-    with embedded.running(data) as server:
+    with (
+        campaign(
+            "`tieout run`, killed amid the delivery of an alert",
+            "one alert, told until it was taken",
+        ) as hits,
+        embedded.running(data) as server,
+    ):
         with service(config, data, log) as process:
             wait_until(lambda: "events" in str(command(config, data, "coverage")))
             assert command(config, data, "control", "run", "stuck_sales")["verdict"] == "FAIL"
             wait_until(lambda: receiver.posts)
             process.kill()
+            hits["kill -9"] += 1
         (row,) = command(config, data, "alerts", "list")["deliveries"]
         assert (row["state"], row["attempts"], row["sent_at"]) == ("pending", 1, None)
         asyncio.run(_let_time_pass(server.dsn("tieout_app")))

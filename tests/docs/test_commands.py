@@ -20,6 +20,7 @@ import pytest
 
 from api.cli.root import cli
 from collector.store.embedded import running
+from tests.support.commands import commands_of
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -170,9 +171,10 @@ def check(words: list[str]) -> str | None:
             name = word.rstrip(".,;:)")
             if name == "COMMAND" or not name:
                 return None
-            if name not in command.commands:
+            found = commands_of(command).get(name)
+            if found is None:
                 return f"command {name}"
-            command = command.commands[name]
+            command = found
             known = options(command)
     return None
 

@@ -1,5 +1,6 @@
 """What is generated says what its sources say."""
 
+import json
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from collector.store.cluster import database_sql
 from collector.store.embedded import Server
+from tests.support import campaigns
+from tests.support.campaigns import merged
 from tests.support.postgres import Database
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +67,51 @@ def test_the_page_of_what_was_measured_says_which_bars_were_reached(generate: Mo
         "| few | 12,346 s | ≥ 20,000 | **missed** | 2026-01-01 | 0.4 |",
         "| by the way | 3 s |  |  | 2026-01-01 | 0.4 |",
     ]
+
+
+def test_the_page_of_faults_tells_what_campaigns_of_one_name_recorded_together(
+    generate: ModuleType,
+) -> None:
+    told = {"name": "kills", "equal_to": "the truth", "at": "2026-01-02", "load": 0.5, "s": 61.4}
+    told["machine"] = "one core"
+    recorded = [
+        {**told, "test": "tests/b.py::test_kills[1]", "hits": {"kill": 999}},
+        {**told, "test": "tests/b.py::test_kills[2]", "hits": {"kill": 3}, "at": "2026-01-01"},
+        {**told, "test": "tests/a.py::test_cuts", "hits": {"cut": 2}, "name": "cuts"},
+    ]
+    page = "Before.\n<!-- figures -->\nOld.\n<!-- end of figures -->\nAfter.\n"
+    told_in = generate.reliability(page, recorded)
+    assert told_in.startswith("Before.\n<!-- figures -->\n\nOn one core.\n")
+    assert told_in.endswith("\n<!-- end of figures -->\nAfter.\n")
+    assert "Old." not in told_in
+    assert [line for line in told_in.splitlines() if "the truth" in line] == [
+        "| cuts<br>`pytest tests/a.py::test_cuts` | 2 cut | the truth | 61 s | 2026-01-02 | 0.5 |",
+        "| kills<br>`pytest tests/b.py::test_kills` | 1,002 kill | the truth | 123 s | 2026-01-01 | 0.5 |",
+    ]
+    assert generate.reliability(told_in, recorded) == told_in
+
+
+def test_a_campaign_that_was_not_run_again_keeps_its_row_and_one_that_was_has_its_last() -> None:
+    kept = [{"test": "b", "hits": {"kill": 1}}, {"test": "a", "hits": {"cut": 1}}]
+    lines = [json.dumps({"test": "b", "hits": {"kill": n}}) for n in (2, 3)]
+    assert merged(kept, lines) == [
+        {"test": "a", "hits": {"cut": 1}},
+        {"test": "b", "hits": {"kill": 3}},
+    ]
+
+
+def test_a_campaign_that_fails_records_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaigns, "RECORD", tmp_path / "build/faults.jsonl")
+    with pytest.raises(ZeroDivisionError), campaigns.campaign("kills", "the truth") as hits:
+        hits["kill"] = 1 // 0
+    assert not campaigns.RECORD.exists()
+    with campaigns.campaign("kills", "the truth") as hits:
+        hits["kill"] += 2
+    (row,) = map(json.loads, campaigns.RECORD.read_text().splitlines())
+    here = "test_generated.py::test_a_campaign_that_fails_records_nothing"
+    assert (row["test"], row["hits"]) == (f"tests/docs/{here}", {"kill": 2})
 
 
 def test_the_committed_schema_is_what_the_migrations_make(

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random  # noqa: TID251 -- seeded below
 
-import asyncpg
-
 from api.wiring import Application, read_configuration
 from collector import clock
 from tests.faults.orders import Shop
 from tests.faults.syncing import sync
+from tests.faults.test_kill import looking
+from tests.support.campaigns import AS_WRITTEN, campaign
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore
 
@@ -46,19 +46,17 @@ async def test_what_was_known_at_a_time_is_the_same_ever_after_whatever_the_cloc
     application = Application(read_configuration(shop.config), store, jumping)
     await application.prepare()
     known: list[tuple[datetime, int]] = []
-    conn = await asyncpg.connect(database.dsn("postgres"))
-    try:
-        for _ in range(PASSES):
-            shop.sell(BURST_LINES)
-            assert (await sync(application)).complete
-            last = await conn.fetchval("SELECT max(recorded_at) FROM tieout.commit_log")
-            known.append((last, shop.accepted))
-        assert [await conn.fetchval(KNOWN, instant) for instant, _ in known] == [
-            accepted for _, accepted in known
-        ]
-        assert sorted(set(known)) == known
-        await shop.check(conn)
-    finally:
-        await conn.close()
-    print(f"\nthe clock jumped an hour: {dict(jumping.jumps)}")
-    assert jumping.jumps.keys() == {"forward", "back"}
+    with campaign("our clock jumps by an hour", AS_WRITTEN) as hits:
+        async with looking(database.server, database.name) as conn:
+            for _ in range(PASSES):
+                shop.sell(BURST_LINES)
+                assert (await sync(application)).complete
+                last = await conn.fetchval("SELECT max(recorded_at) FROM tieout.commit_log")
+                known.append((last, shop.accepted))
+            assert [await conn.fetchval(KNOWN, instant) for instant, _ in known] == [
+                accepted for _, accepted in known
+            ]
+            assert sorted(set(known)) == known
+            await shop.check(conn)
+        assert jumping.jumps.keys() == {"forward", "back"}
+        hits.update(jumping.jumps)

@@ -16,6 +16,7 @@ from tests.connectors.cpi import MINUTE, ended, house
 from tests.simulation.campaign import check, limit
 from tests.simulation.oracle import COMPONENT_MAX
 from tests.simulation.world import NOW, ROUNDS, Log, sources, world
+from tests.support.campaigns import ORACLE, campaign
 from tests.support.postgres import Database
 from tests.support.proxy import proxied
 
@@ -47,7 +48,10 @@ async def test_a_connection_to_the_store_that_is_cut_half_way_costs_no_record(
     for reader in readers:
         reader.round = ROUNDS
     socket = database.server.socket_dir / f".s.PGSQL.{database.server.port}"
-    with proxied(socket, seed=1, bytes_max=BYTES_MAX) as proxy:
+    with (
+        campaign("connections to the store, cut and delayed half-way", ORACLE) as hits,
+        proxied(socket, seed=1, bytes_max=BYTES_MAX) as proxy,
+    ):
         login = urlsplit(database.dsn("tieout_app"))
         dsn = f"postgresql://{login.username}:{login.password}@127.0.0.1:{proxy.port}{login.path}"
         lives: Counter[str] = Counter()
@@ -63,11 +67,11 @@ async def test_a_connection_to_the_store_that_is_cut_half_way_costs_no_record(
             except DATABASE_ERRORS as error:
                 lives[type(error).__name__] += 1
             proxy.cutting = proxy.faults["cut"] < CUTS
-        print(f"\nto the store: {dict(proxy.faults)}; lives: {dict(lives)}")
         assert proxy.faults["cut"] >= CUTS
         assert proxy.faults["delayed"]
-    assert lives["whole"]
-    await check(admin, logs)
+        assert lives["whole"]
+        await check(admin, logs)
+        hits.update(proxy.faults)
 
 
 def _apart(n: int) -> list[Log]:
@@ -90,7 +94,12 @@ def test_a_connection_to_a_source_that_is_cut_half_way_costs_no_record() -> None
         assert whole.hostname is not None
         assert whole.port is not None
         lives: Counter[str] = Counter()
-        with proxied((whole.hostname, whole.port), seed=2, bytes_max=HTTP_BYTES_MAX) as proxy:
+        with (
+            campaign(
+                "connections to a source, cut and delayed half-way", "what the source has"
+            ) as hits,
+            proxied((whole.hostname, whole.port), seed=2, bytes_max=HTTP_BYTES_MAX) as proxy,
+        ):
             through = {
                 name: url.replace(f":{whole.port}", f":{proxy.port}")
                 for name, url in h.read_section().items()
@@ -102,8 +111,8 @@ def test_a_connection_to_a_source_that_is_cut_half_way_costs_no_record() -> None
                     lives["whole"] += 1
                 except TieoutError as error:
                     lives[type(error).__name__] += 1
-            print(f"\nto the source: {dict(proxy.faults)}; lives: {dict(lives)}")
             assert proxy.faults["cut"] >= HTTP_CUTS_MIN
             assert proxy.faults["delayed"]
-        assert lives["whole"]
-        assert h.last() == h.truth()
+            assert lives["whole"]
+            assert h.last() == h.truth()
+            hits.update(proxy.faults)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.collector.pipeline.test_crash import command, company, run
+from tests.support.campaigns import UNDISTURBED, campaign
 
 DISK_MB = 400
 LEFT_MB = (1, 4, 8)
@@ -53,7 +54,7 @@ def fill(disk: Path, left_mb: int) -> Path:
 def test_a_full_disk_is_said_and_costs_no_record(base: Path) -> None:
     config = company(base / "company")
     run(config, base / "undisturbed", "sync")
-    with small_disk(base / "disk") as disk:
+    with campaign("the disk full", UNDISTURBED) as hits, small_disk(base / "disk") as disk:
         data = disk / "data"
         run(config, data, "sync", "--dry-run", "--limit", "1")
         run(config, data, "status")  # makes the store
@@ -67,6 +68,7 @@ def test_a_full_disk_is_said_and_costs_no_record(base: Path) -> None:
             assert done.returncode != 0
             assert any(sentence in said for sentence in SENTENCES)
             assert "Traceback" not in said
+            hits[f"{left_mb} MB left"] += 1
             ballast.unlink()
         run(config, data, "sync")
         assert run(config, data, "dump") == run(config, base / "undisturbed", "dump")

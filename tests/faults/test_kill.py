@@ -18,6 +18,7 @@ from collector.store.cluster import DATABASE
 from collector.store.connection import DATABASE_ERRORS
 from collector.store.embedded import Server, running
 from tests.faults.orders import Shop
+from tests.support.campaigns import AS_WRITTEN, campaign
 
 TIEOUT = Path(sys.executable).with_name("tieout")
 KILLS, KILLS_LONG = 1, 200
@@ -122,10 +123,10 @@ async def until_read(server: Server, lines: int, database: str = DATABASE) -> No
             await asyncio.sleep(0.05)
 
 
-async def campaign(base: Path, kills: int) -> None:
+async def kill_both(base: Path, kills: int, hits: Counter[str]) -> None:
     """Kill collector and server so often each, in random order, while there is more to read."""
     random = Random(kills)  # noqa: S311 -- whom to kill when
-    shop, data, hits = Shop(base / "shop", kills), base / "data", Counter[str]()
+    shop, data = Shop(base / "shop", kills), base / "data"
     victims = ["collector", "PostgreSQL"] * kills
     random.shuffle(victims)
     with running(data) as server, agent(shop.config, data) as collector:
@@ -136,19 +137,20 @@ async def campaign(base: Path, kills: int) -> None:
                 collector.kill()
             else:
                 kill_server(data)
-            hits[victim] += 1
+            hits[f"kill -9 of {victim}"] += 1
         await until_read(server, shop.lines)
         collector.stop()
         async with looking(server) as conn:
             await shop.check(conn)
-    print(f"\nkilled in the middle of a batch: {dict(hits)}; {shop.lines:,} lines, all as written")
-    assert hits == {"collector": kills, "PostgreSQL": kills}
+    hits["lines"] += shop.lines
+    assert [hits[f"kill -9 of {victim}"] for victim in ("collector", "PostgreSQL")] == [kills] * 2
 
 
 async def test_one_kill_each_loses_nothing_and_doubles_nothing(base: Path) -> None:
-    await campaign(base, KILLS)
+    await kill_both(base, KILLS, Counter())
 
 
 @pytest.mark.long
 async def test_two_hundred_kills_each_lose_nothing_and_double_nothing(base: Path) -> None:
-    await campaign(base, KILLS_LONG)
+    with campaign("`tieout run` and its PostgreSQL, killed amid a batch", AS_WRITTEN) as hits:
+        await kill_both(base, KILLS_LONG, hits)

@@ -13,6 +13,7 @@ from collector import clock
 from collector.store.session import remote_store
 from tests.faults.orders import Shop
 from tests.faults.test_kill import PATIENCE_S, looking, until_read
+from tests.support.campaigns import AS_WRITTEN, campaign
 from tests.support.postgres import Database
 
 SILENCES = 3
@@ -102,15 +103,16 @@ async def test_a_collector_does_not_wait_for_ever_for_a_server_that_fell_silent(
     dsn = f"postgresql://postgres:{password}@127.0.0.1:{port}/{database.name}"
     application = Application(read_configuration(shop.config), remote_store(dsn), clock.now)
     await application.prepare()
-    async with following(application):
-        for silences in range(SILENCES):
-            network.fall_silent_after(BYTES)
-            shop.sell(BURST_LINES)
-            await until_read(database.server, shop.lines, database.name)
-            assert network.silent == silences + 1
-    listener.close()
-    await network.close()
-    async with looking(database.server, database.name) as conn:
-        await shop.check(conn)
-    print(f"\nthe network fell silent {network.silent} times; {shop.lines:,} lines, all as written")
+    with campaign("a network to the store that falls silent", AS_WRITTEN) as hits:
+        async with following(application):
+            for silences in range(SILENCES):
+                network.fall_silent_after(BYTES)
+                shop.sell(BURST_LINES)
+                await until_read(database.server, shop.lines, database.name)
+                assert network.silent == silences + 1
+        listener.close()
+        await network.close()
+        async with looking(database.server, database.name) as conn:
+            await shop.check(conn)
+        hits.update({"silences": network.silent, "lines": shop.lines})
     assert KEEPALIVE in network.said

@@ -9,6 +9,7 @@ from collector.store.embedded import Server, running
 from tests.faults.orders import Shop
 from tests.faults.syncing import sync
 from tests.faults.test_kill import agent, looking, until_read
+from tests.support.campaigns import AS_WRITTEN, campaign
 from tests.support.postgres import fresh_database
 from tests.support.store import DatabaseStore
 
@@ -21,7 +22,11 @@ async def test_on_one_store_the_second_is_refused_with_a_sentence_and_all_is_rea
     base: Path,
 ) -> None:
     shop, data, bursts = Shop(base / "shop", 1), base / "data", 0
-    with running(data) as server, ExitStack() as both:
+    with (
+        campaign("two agents on one file of one store", AS_WRITTEN) as hits,
+        running(data) as server,
+        ExitStack() as both,
+    ):
         agents = [both.enter_context(agent(shop.config, data)) for _ in range(2)]
         while REFUSED not in agents[0].said:
             bursts += 1
@@ -32,7 +37,7 @@ async def test_on_one_store_the_second_is_refused_with_a_sentence_and_all_is_rea
             each.stop()
         async with looking(server) as conn:
             await shop.check(conn)
-    print(f"\ntwo agents met after {bursts} bursts; {shop.lines:,} lines, all as written")
+        hits.update({"bursts until they met": bursts, "lines": shop.lines})
 
 
 async def test_on_two_stores_each_holds_everything_once(server: Server, tmp_path: Path) -> None:

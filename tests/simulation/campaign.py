@@ -1,4 +1,4 @@
-"""One campaign: the world of a seed, read by two collectors that crash, and what is in the store then."""
+"""One campaign: the world of a seed, read by two to four collectors that crash, and what is in the store then."""
 
 import asyncio
 from collections import Counter, deque
@@ -43,6 +43,9 @@ class Campaign:
         self.logs, self.injected = world(seed)
         self._sources, self._readers = sources(seed, self.logs)
         self.turns = Turns(seed, admin)
+        several = Random(f"collectors {seed}").choice((2, 2, 2, 3, 4))  # noqa: S311 -- no secret
+        self._names = "wxyz"[:several]
+        self.injected[f"campaigns of {several} collectors"] += 1
 
     async def run(self) -> Report:
         """Read everything, crashes and all, then once more undisturbed."""
@@ -50,14 +53,14 @@ class Campaign:
             for number in range(ROUNDS + 1):
                 for reader in self._readers:
                     reader.round = number
-                workers = [Worker(name) for name in "xy"[: 2 if number < ROUNDS else 1]]
+                workers = [Worker(n) for n in (self._names if number < ROUNDS else self._names[0])]
                 self._count_gone(number)
                 async with asyncio.TaskGroup() as group:
                     for worker in workers:
                         self.turns.enter(worker)
                         group.create_task(self._work(worker, number))
                     group.create_task(self.turns.conduct())
-        self.injected["waited for the other collector"] += self.turns.waited
+        self.injected["waited for another collector"] += self.turns.waited
         return Report(self.injected, self.turns.reached, self.turns.hit, self.turns.trace)
 
     def _count_gone(self, number: int) -> None:
@@ -109,7 +112,7 @@ class Campaign:
             while todo:
                 tally = await collector.sync(todo[0])
                 self.injected["vanished while read"] += sum(VANISHED in r for r in tally.remarks)
-                self.injected["leased to the other"] += sum(
+                self.injected["leased to another"] += sum(
                     "another process" in r for r in tally.remarks
                 )
                 todo.popleft()

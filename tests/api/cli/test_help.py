@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,14 +11,17 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from api.cli.listing import MODULES
 from api.cli.root import cli
-from tests.api.cli.desk import COMMON, HTTP, NOTICE, schemas
+from tests.api.cli.desk import COMMON, HTTP, NOTICE, Desk, schemas
+from tests.support.commands import commands_of
+from tests.support.postgres import Database
 
 
 def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
     yield " ".join(path), command
     if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
+        for name, inner in commands_of(command).items():
             yield from walk(inner, (*path, name))
 
 
@@ -86,6 +91,59 @@ def parse(words: list[str]) -> tuple[str, click.Context]:
         path.append(name)
         command, context = found, found.make_context(name, rest, parent=context)
     return " ".join(path), context
+
+
+def test_the_list_of_commands_says_of_each_what_its_own_help_says_first() -> None:
+    listed = {name: said for commands in MODULES.values() for name, said in commands.items()}
+    assert listed == {n: c.get_short_help_str(limit=1000) for n, c in commands_of(cli).items()}
+
+
+NOT_FOR_ALL = {
+    "httpx",
+    "rapidfuzz",
+    "fastapi",
+    "uvicorn",
+    "grafana_client",
+    "opentelemetry",
+}
+"""Packages that few commands use, up to half a second of CPU each."""
+
+
+def loaded(*words: str) -> set[str]:
+    """Run a command in a process of its own; return what it has loaded: packages, and modules of ours."""
+    program = (
+        "import sys; from api.cli import main\n"
+        "try: main()\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
+    )
+    line = [sys.executable, "-c", program, *words]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)  # noqa: S603 -- our own program
+    names = done.stderr.split()
+    assert "api.cli.root" in names
+    return {name if name.startswith("api.cli.") else name.partition(".")[0] for name in names}
+
+
+def test_help_loads_no_command_and_none_of_what_commands_need() -> None:
+    found = loaded("--help")
+    assert {name for name in found if name.startswith("api.cli.")} == {
+        "api.cli.root",
+        "api.cli.listing",
+    }
+    needed = {"pydantic", "asyncpg", "apscheduler", "yaml", "connectors", "control_checks"}
+    assert found & (NOT_FOR_ALL | needed) == set()
+
+
+def test_a_command_loads_no_other_and_nothing_that_few_commands_use(
+    database: Database, tmp_path: Path
+) -> None:
+    desk = Desk(tmp_path).start().over(database.dsn("tieout_app"))
+    found = loaded("--config", str(desk.config), "status")
+    assert {name for name in found if name.startswith("api.cli.")} == {
+        "api.cli.root",
+        "api.cli.listing",
+        "api.cli.story",
+    }
+    assert found & NOT_FOR_ALL == set()
 
 
 def test_exit_codes_stand_in_the_help() -> None:

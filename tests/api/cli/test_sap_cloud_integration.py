@@ -27,6 +27,7 @@ from connectors.sap_cloud_integration.sandbox import (
 )
 from tests.api.cli.desk import Desk
 from tests.connectors.cpi import DAY, HOUR, MINUTE, ended
+from tests.support.campaigns import UNDISTURBED, campaign
 from tests.support.postgres import Database
 
 MAPPING = Path(connectors.sap_cloud_integration.__file__).parent / "golden" / "mapping.yaml"
@@ -243,18 +244,19 @@ def test_killed_at_any_time_the_store_is_the_one_of_an_undisturbed_run(
     assert run(config, undisturbed, "sync", "--json")["streams"][0]["accepted"] == 3_000
     took_s = time.perf_counter() - began
     random = Random(4)  # noqa: S311 -- when to kill
-    killed = 0
-    for _ in range(4):
-        process = subprocess.Popen(  # noqa: S603 -- our own program
-            command(config, disturbed, "sync"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(random.uniform(took_s / 3, took_s))
-        killed += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert killed
-    run(config, disturbed, "sync", "--json")
-    assert dumped(config, disturbed) == dumped(config, undisturbed)
+    line = command(config, disturbed, "sync")
+    with campaign(
+        "`tieout sync` of SAP Cloud Integration, killed at any time", UNDISTURBED
+    ) as hits:
+        for _ in range(4):
+            process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 -- our own program
+            time.sleep(random.uniform(took_s / 3, took_s))
+            hits["kill -9"] += process.poll() is None
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        assert hits["kill -9"]
+        run(config, disturbed, "sync", "--json")
+        assert dumped(config, disturbed) == dumped(config, undisturbed)
 
 
 def command(config: Path, data: Path, *words: str) -> list[str]:

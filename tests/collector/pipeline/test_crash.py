@@ -18,6 +18,7 @@ from random import Random  # noqa: TID251 -- seeded below
 import pytest
 
 from api.starter import STARTER_FILES
+from tests.support.campaigns import UNDISTURBED, campaign
 from tests.support.postgres import temporary_base
 
 TIEOUT = Path(sys.executable).with_name("tieout")
@@ -109,8 +110,6 @@ class Campaign:
                 self.compare()
                 self.stores += 1
         self.compare()
-        kills = f"{self.killed} kills of the {self.victim}"
-        print(f"\n{kills} in {self.tries} commands, {self.stores} stores")
 
     def kill(self, process: subprocess.Popen[bytes]) -> bool:
         """Kill the collector, unless it has ended before."""
@@ -161,4 +160,7 @@ def test_ten_kills_leave_the_store_of_an_undisturbed_run(
 def test_two_hundred_kills_leave_the_store_of_an_undisturbed_run(
     undisturbed: Undisturbed, base: Path, victim: str, seed: int
 ) -> None:
-    Campaign(undisturbed, base, victim, 100 + seed).run()
+    with campaign(f"`tieout sync`: its {victim} killed at any time", UNDISTURBED) as hits:
+        ran = Campaign(undisturbed, base, victim, 100 + seed)
+        ran.run()
+        hits.update({f"kill -9 of the {victim}": ran.killed, "commands": ran.tries})
