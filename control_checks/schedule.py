@@ -1,4 +1,4 @@
-"""Run controls by their schedules, each once, however many processes there are.
+"""Run controls by their schedules, each once, however many processes there are; and keep the bridges current.
 
 Every process may call `Schedule.serve`. One leads, by a lock that lives as long as its connection; when
 it dies another takes over within LEAD_S and makes up for what fell due in between.
@@ -19,11 +19,14 @@ from collector.store import findings
 from collector.store.connection import DATABASE_ERRORS
 from collector.store.ingest import Connection
 from collector.store.leader import still_leads, try_lead
+from control_checks.bridge import current
 from control_checks.runner import Engine
 
 OFFICE = "schedule"
 LEAD_S = 2.0
 """How often a leader makes sure that it leads, and a follower tries to."""
+BRIDGE_LOOK_S = 5.0
+"""How often a leader asks whether the bridges are to be computed again."""
 GRACE_S = 3_600
 """A run that could not start when it was due is started up to an hour later, once."""
 RUNS_MAX = 2
@@ -71,6 +74,7 @@ class Schedule:
         """Lead or wait to lead until told to stop; then let what runs end."""
         self.scheduler.start()
         self.alive = True
+        bridges = asyncio.create_task(self._keep_bridges(stop))
         try:
             while not stop.is_set():
                 try:
@@ -82,6 +86,8 @@ class Schedule:
         finally:
             self.alive = False
             self.scheduler.shutdown(wait=False)
+            bridges.cancel()  # it may take minutes, and the next leader begins again
+            await asyncio.wait([bridges])
             await self._rest()
 
     async def _serve_over(self, conn: Connection, stop: asyncio.Event) -> None:
@@ -134,6 +140,20 @@ class Schedule:
                 task = asyncio.create_task(self.fire(control_id))
                 self._made_up.add(task)
                 task.add_done_callback(self._made_up.discard)
+
+    async def _keep_bridges(self, stop: asyncio.Event) -> None:
+        """Compute the bridges again whenever they are due, in the place of one control."""
+        while not stop.is_set():
+            await pause(stop, BRIDGE_LOOK_S)
+            try:
+                if self.leads and await current.is_due(self.engine):
+                    async with self._slots:
+                        kept = await current.keep_current(self.engine)
+                    _log.info("Computed %d bridges as of %s.", len(kept), kept[0].as_of)
+            except (TieoutError, *DATABASE_ERRORS, TimeoutError) as error:
+                _log.warning("The bridges could not be computed: %s", error)
+            except Exception:  # noqa: BLE001 -- a defect must not end this in silence
+                _log.exception("Computing the bridges failed.")
 
     async def _rest(self) -> None:
         """Wait for the runs that are under way."""

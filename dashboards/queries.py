@@ -31,6 +31,9 @@ RUN_DURATION = (
     " / (sum by (control) (tieout_control_run_duration_seconds_count{control=~'$control'}) > 0)"
 )
 
+UNEXPLAINED = "sum by (flow, period, from, to) (tieout_conservation_residual_count{flow=~'$flow'})"
+BRIDGES_AGE = "max by (flow) (tieout_conservation_age_seconds{flow=~'$flow'})"
+
 UNDELIVERED = "sum by (destination) (tieout_alerts_pending)"
 OLDEST_UNDELIVERED = "max by (destination) (tieout_alerts_oldest_pending_seconds)"
 
@@ -48,6 +51,15 @@ SELECT control, verdict, CASE WHEN complete THEN 'yes' ELSE 'no' END AS complete
 FROM read.last_run
 ORDER BY CASE verdict WHEN 'FAIL' THEN 1 WHEN 'ERROR' THEN 2 WHEN 'INCOMPLETE' THEN 3
                       WHEN 'WARN' THEN 4 ELSE 5 END, control
+""".strip()
+
+BRIDGES = """
+SELECT flow, period, from_step AS "from", to_step AS "to", from_system, to_system, entity, currency,
+       unexplained_items AS items, unexplained_minor AS minor_units,
+       CASE WHEN NOT computed THEN 'FAILED' WHEN complete THEN 'yes' ELSE 'no' END AS complete, as_of, error
+FROM read.bridge
+ORDER BY computed, unexplained_items = 0, period DESC, flow, entity, currency, bridge
+LIMIT 200
 """.strip()
 
 RUNS = """

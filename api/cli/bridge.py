@@ -167,11 +167,10 @@ def money(amount_minor: int | None, currency: str | None) -> str:
 def write_csv(file: IO[str], document: Document) -> None:
     """Write a line for each cell: `from` is the sum of the other lines of its hop."""
     lines = csv.writer(file)
-    lines.writerow(
-        ["flow", "entity", "currency", "from", "to", "cell", "count", "amount", "amount_minor"]
-    )
+    hop = ("flow", "entity", "currency", "from", "to", "from_system", "to_system")
+    lines.writerow([*hop, "cell", "count", "amount", "amount_minor"])
     for row in document["rows"]:
-        about = [row[name] for name in ("flow", "entity", "currency", "from", "to")]
+        about = [row[name] for name in hop]
         for name, cell in row["cells"].items():
             minor = cell["amount_minor"]
             amount = (

@@ -1,6 +1,7 @@
 """Commands that tell what is known: of one key, and of the store as a whole."""
 
 import sys
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +26,9 @@ from collector.model.money import from_minor
 from collector.model.words import counted
 from collector.pipeline.completeness import known_coverage
 from collector.pipeline.story import Stories, Story, Transaction
-from collector.store import overview, retention
+from collector.settings.load import Configuration
+from collector.store import bridges, overview, retention
+from collector.store.bridges import Residual
 
 
 @click.command(epilog=example("tieout trace 57EE1FDA34", "tieout trace 5100000456 --json"))
@@ -187,6 +190,9 @@ def status(invocation: Invocation, *, as_json: bool) -> None:
         out.print(
             f"retention      {r['what']} {kept}; last run {ran}, {counted(r['erased'], 'row')} erased"
         )
+    for b in found["bridge"]:
+        at = f"{b['flow']} {b['period']} as of {b['as_of']:%Y-%m-%d %H:%M}"
+        out.print(f"bridge         {at}: {_unexplained(b)}", markup=False)
     table = Table(box=None, header_style="bold")
     for column in ("stream", "records", "last read", "complete until", "data loss in", "gaps"):
         table.add_column(column)
@@ -207,6 +213,7 @@ async def _glance(app: Application) -> dict[str, Any]:
         server = await overview.server(conn)
         covered = await known_coverage(conn, app.configuration.document(), clock.now())
         erased = await retention.erased(conn)
+        residuals = await bridges.residuals(conn)
     return {
         "configuration": str(app.configuration.path),
         "data_dir": None if app.store.data_dir is None else str(app.store.data_dir),
@@ -220,6 +227,7 @@ async def _glance(app: Application) -> dict[str, Any]:
             }
             for kind in erased
         ],
+        "bridge": list(_bridges(app.configuration, residuals)),
         "streams": [
             {
                 "stream": c.stream,
@@ -234,6 +242,30 @@ async def _glance(app: Application) -> dict[str, Any]:
             for c in covered.values()
         ],
     }
+
+
+def _bridges(configuration: Configuration, found: list[Residual]) -> Iterator[dict[str, Any]]:
+    """Add up what the last bridge of each flow leaves unexplained, of the last two months that there are."""
+    for flow in [flow.flow for flow in configuration.flows if flow.bridge]:
+        months = {r.period: r for r in found if r.flow == flow}
+        for period in sorted(months)[-2:]:
+            of = months[period]
+            items = sum(
+                r.unexplained_items or 0 for r in found if (r.flow, r.period) == (flow, period)
+            )
+            yield {
+                **{n: getattr(of, n) for n in ("flow", "period", "as_of", "as_known", "complete")},
+                "unexplained_items": items if of.computed else None,
+                "error": of.error,
+            }
+
+
+def _unexplained(bridge: Mapping[str, Any]) -> str:
+    """Say what a bridge leaves unexplained, and whether all was seen."""
+    if bridge["error"]:
+        return f"could not be computed: {bridge['error']}"
+    items = f"{counted(bridge['unexplained_items'], 'item')} unexplained"
+    return items if bridge["complete"] else f"{items}, not complete"
 
 
 def _time_to_loss(kept_until: datetime | None) -> str:

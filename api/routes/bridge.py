@@ -1,4 +1,7 @@
-"""The bridge of a month, and what stands in a cell of it: from kept runs, for a GET runs no control."""
+"""The bridge of a month, and what stands in a cell of it: the one that is kept, for a GET runs no control.
+
+At another T and K than that it is computed from kept runs, and so is each page of items.
+"""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -13,7 +16,9 @@ from api.errors import Problem, not_found, wrong_parameter
 from api.openapi import shows
 from api.paging import Pages, Paging, Parameters
 from api.present import bridge_item
-from control_checks.bridge.bridge import Bridge, bridged, kept_at
+from collector.store import bridges
+from collector.store.bridges import Kept
+from control_checks.bridge.bridge import Bridge, bridged, kept_at, merged
 
 router = APIRouter(prefix="/v1/bridge", tags=["bridge"])
 
@@ -34,7 +39,7 @@ Place = Annotated[
 
 
 class Wanted(Parameters):
-    """Of which month and flow; T and K are by default the latest for which all runs are kept."""
+    """Of which month and flow; T and K are by default those of the bridge that is kept current."""
 
     period: Period
     flow: FlowId | None = None
@@ -56,7 +61,11 @@ class WantedItems(Paging):
 
 @router.get("", summary="The bridge of a month, from step to step", responses=shows("bridge"))
 async def bridge(wanted: Annotated[Wanted, Query()], context: With) -> Response:
-    """Show the document of `tieout bridge --json`, computed for a time: seconds on a large store."""
+    """Show the document of `tieout bridge --json`; for another T or K it is computed: seconds on a large store."""
+    if wanted.as_of is wanted.as_known is None:
+        kept = await _current(context, wanted.flow, wanted.period)
+        if kept:
+            return answer(merged([of.document for of in kept if of.document is not None]))
     found = await _kept(context, wanted.flow, wanted.period, (wanted.as_of, wanted.as_known))
     return answer(await found.document(wanted.period))
 
@@ -73,6 +82,8 @@ async def items(
     as_of, as_known, skip = pages.after(
         tuple[datetime | None, datetime | None, int], (wanted.as_of, wanted.as_known, 0)
     )
+    if as_of is as_known is None and (kept := await _current(context, wanted.flow, wanted.period)):
+        as_of, as_known = kept[0].as_of, kept[0].as_known
     found = await _kept(context, wanted.flow, wanted.period, (as_of, as_known))
     if len(found.flows) > 1:
         names = ", ".join(flow.flow for flow in found.flows)
@@ -95,6 +106,26 @@ async def items(
             "next": pages.next(place) if len(rows) > len(shown) else None,
         }
     )
+
+
+async def _current(context: Context, flow: str | None, period: str) -> list[Kept]:
+    """Return the bridges that are kept current of a month; none unless all wanted flows have one at one T and K.
+
+    Raises:
+        Problem: one of them could not be computed; an older one would not say so.
+    """
+    flows = [f.flow for f in bridged(context.engine, flow)]
+    async with context.pool.connect() as conn:
+        found = await bridges.latest(conn, flows, period)
+    if errors := sorted({of.error for of in found if of.error is not None}):
+        raise Problem(
+            HTTPStatus.CONFLICT,
+            "not-computed",
+            "The bridge could not be computed",
+            f"As of {found[0].as_of.isoformat()}: {'; '.join(errors)}. Earlier ones are at their `as_of` and `as_known`.",
+        )
+    moments = {(of.as_of, of.as_known) for of in found}
+    return found if len(found) == len(flows) and len(moments) == 1 else []
 
 
 async def _kept(

@@ -8,6 +8,9 @@ background and says its age.
 import asyncio
 import logging
 from datetime import datetime, timedelta
+from itertools import product
+
+import msgspec
 
 from collector.clock import Clock, stopwatch
 from collector.errors import TieoutError
@@ -15,12 +18,14 @@ from collector.pipeline.completeness import Coverage, coverage
 from collector.pipeline.export import receiver
 from collector.settings.definitions import Flow
 from collector.settings.load import Configuration
-from collector.store import alerts, observed, totals
+from collector.store import alerts, bridges, observed, totals
+from collector.store.bridges import Residual
 from collector.store.connection import DATABASE_ERRORS
 from collector.store.ingest import Connection
 from collector.store.session import Store
 from collector.telemetry.metrics import (
     AGE_BUCKETS_DAYS,
+    BRIDGE_STATES,
     OTHER,
     OUTCOMES,
     RUN_BUCKETS_S,
@@ -31,6 +36,7 @@ from collector.telemetry.metrics import (
     Measurement,
     bounded,
     histogram,
+    latest,
 )
 from collector.telemetry.push import push
 
@@ -142,6 +148,7 @@ async def _cheap(conn: Connection, configuration: Configuration, now: datetime) 
     for stream, covered in coverage(configuration.document(), known).items():
         _coverage(out, stream, covered, now)
     await _controls(conn, configuration, out)
+    await _bridges(conn, configuration, now, out)
     await _alerts(conn, configuration, now, out)
     return out
 
@@ -201,6 +208,60 @@ async def _alerts(
         out.set("tieout_alerts_total", found.given_up, name, "given_up")
         out.set("tieout_alerts_pending", found.pending, name)
         out.set("tieout_alerts_oldest_pending_seconds", max(oldest_s, 0), name)
+
+
+async def _bridges(
+    conn: Connection, configuration: Configuration, now: datetime, out: Measurement
+) -> None:
+    """Show the last bridge of each flow and month: an explicit 0 of all that it can be 0 of."""
+    flows = [flow for flow in configuration.flows if flow.bridge]
+    computed_at = await bridges.computed_at(conn)
+    found = await bridges.residuals(conn)
+    months = latest(r.period for r in found)
+    entities = bounded({*configuration.settings.entities, *(r.entity or "" for r in found)})
+    for flow in flows:
+        if flow.flow in computed_at:
+            age_s = (now - computed_at[flow.flow]).total_seconds()
+            out.set("tieout_conservation_age_seconds", max(age_s, 0), flow.flow)
+        of_flow = [_named(r, months, entities) for r in found if r.flow == flow.flow]
+        _states(out, flow, of_flow)
+        _residuals(out, flow, of_flow)
+
+
+def _named(of: Residual, months: frozenset[str], entities: frozenset[str]) -> Residual:
+    """Name the entity of a residual; what is too much for labels of their own is counted together."""
+    entity = of.entity or ""
+    return msgspec.structs.replace(
+        of,
+        period=of.period if of.period in months else OTHER,
+        entity=entity if entity in entities else OTHER,
+    )
+
+
+def _states(out: Measurement, flow: Flow, found: list[Residual]) -> None:
+    """Count bridges by state: each of them is one row or several."""
+    for r in {r.bridge: r for r in found}.values():
+        state = "failed" if not r.computed else "complete" if r.complete else "incomplete"
+        for name in BRIDGE_STATES:
+            out.add("tieout_conservation_bridges", int(name == state), flow.flow, r.period, name)
+
+
+def _residuals(out: Measurement, flow: Flow, found: list[Residual]) -> None:
+    """Sum up what is unexplained; a bridge that could not be computed says nothing, not even 0."""
+    money = {(r.entity or "", r.currency or "") for r in found if r.from_step}
+    periods = {r.period for r in found if r.computed}
+    sums = {
+        (flow.flow, p, *hop, *of): (0, 0) for p, hop, of in product(periods, flow.hops(), money)
+    }
+    for r in found:
+        if r.from_step and r.to_step and r.from_system and r.to_system:
+            hop = (r.from_step, r.to_step, r.from_system, r.to_system)
+            labels = (flow.flow, r.period, *hop, r.entity or "", r.currency or "")
+            items, minor = sums.get(labels, (0, 0))
+            sums[labels] = items + (r.unexplained_items or 0), minor + (r.unexplained_minor or 0)
+    for labels, (items, minor) in sums.items():
+        out.set("tieout_conservation_residual_count", items, *labels)
+        out.set("tieout_conservation_residual_minor_units", minor, *labels)
 
 
 def _runs(out: Measurement, row: dict[str, object]) -> None:

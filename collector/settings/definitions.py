@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from apscheduler.triggers.cron import CronTrigger
@@ -270,6 +271,13 @@ class Flow(Definition):
             *((*end.by, *end.until) for end in self.ends.values()),
         )
 
+    def hops(self) -> list[tuple[str, str, str, str]]:
+        """Return the hops of the bridge: from step, to step, and the systems of both."""
+        systems = {step.name: step.system for step in self.steps}
+        return [
+            (left, right, systems[left], systems[right]) for left, right in pairwise(self.bridge)
+        ]
+
     def lends(self) -> frozenset[tuple[str, str]]:
         """Return which events of group documents do something to a step: (kind, event type)."""
         return frozenset(
@@ -328,6 +336,15 @@ class Control(Definition):
     def lag(self) -> timedelta:
         """`lag_max` as a span of time."""
         return elapsed(self.lag_max)
+
+
+class Bridges(Definition):
+    """How often `tieout run` computes the bridges again, at most, while something is told.
+
+    It rests at least ten times as long as the last time took.
+    """
+
+    every: Elapsed = Field("15 minutes", description="The shortest time between two")
 
 
 class Limits(Definition):
@@ -390,6 +407,7 @@ class Settings(Definition):
     kinds: dict[Kind, ReferenceKind] = {}
     links: dict[Id, LinkRule] = {}
     alerts: dict[Id, Destination] = {}
+    bridge: Bridges = Bridges()
     runbooks: Runbooks | None = Field(
         None,
         description="Where the pages of docs/controls are published; notices then link to them",

@@ -1895,6 +1895,59 @@ CREATE VIEW read.batch AS
 
 ALTER VIEW read.batch OWNER TO tieout_owner;
 
+-- Name: bridge; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.bridge (
+    id bigint NOT NULL,
+    flow text NOT NULL,
+    period text NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    as_known timestamp with time zone NOT NULL,
+    begun_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone NOT NULL,
+    document json,
+    error text,
+    CONSTRAINT bridge_period_check CHECK ((period ~ '^\d{4}-(0[1-9]|1[0-2])$'::text)),
+    CONSTRAINT computed_or_said_why_not CHECK (((document IS NULL) = (error IS NOT NULL)))
+);
+
+ALTER TABLE tieout.bridge OWNER TO tieout_owner;
+
+-- Name: bridge; Type: VIEW; Schema: read; Owner: tieout_owner
+
+CREATE VIEW read.bridge AS
+ SELECT b.id AS bridge,
+    b.flow,
+    b.period,
+    r.entity,
+    r.currency,
+    r."from" AS from_step,
+    r."to" AS to_step,
+    r.from_system,
+    r.to_system,
+    r.unexplained_items,
+    r.unexplained_minor,
+    (b.error IS NULL) AS computed,
+    COALESCE(((b.document ->> 'complete'::text))::boolean, false) AS complete,
+    b.as_of,
+    b.as_known,
+    b.ended_at,
+    b.error
+   FROM (( SELECT DISTINCT ON (bridge.flow, bridge.period) bridge.id,
+            bridge.flow,
+            bridge.period,
+            bridge.as_of,
+            bridge.as_known,
+            bridge.begun_at,
+            bridge.ended_at,
+            bridge.document,
+            bridge.error
+           FROM tieout.bridge
+          ORDER BY bridge.flow, bridge.period, bridge.id DESC) b
+     LEFT JOIN LATERAL json_to_recordset((b.document -> 'rows'::text)) r(entity text, currency text, "from" text, "to" text, from_system text, to_system text, unexplained_items bigint, unexplained_minor bigint) ON (true));
+
+ALTER VIEW read.bridge OWNER TO tieout_owner;
+
 -- Name: control_exception; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.control_exception (
@@ -1938,7 +1991,7 @@ CREATE TABLE tieout.control_run (
     population jsonb NOT NULL,
     notes jsonb NOT NULL,
     error text,
-    CONSTRAINT control_run_trigger_check CHECK ((trigger = ANY (ARRAY['command'::text, 'schedule'::text]))),
+    CONSTRAINT control_run_trigger_check CHECK ((trigger = ANY (ARRAY['command'::text, 'schedule'::text, 'bridge'::text]))),
     CONSTRAINT control_run_verdict_check CHECK ((verdict = ANY (ARRAY['PASS'::text, 'WARN'::text, 'INCOMPLETE'::text, 'FAIL'::text, 'ERROR'::text, 'SKIPPED'::text]))),
     CONSTRAINT pass_is_proven CHECK (((verdict <> 'PASS'::text) OR (complete AND (certificate IS NOT NULL))))
 );
@@ -2104,6 +2157,17 @@ CREATE SEQUENCE tieout.batch_id
     CACHE 1;
 
 ALTER SEQUENCE tieout.batch_id OWNER TO tieout_owner;
+
+-- Name: bridge_id_seq; Type: SEQUENCE; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE tieout.bridge ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tieout.bridge_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 -- Name: coverage_certificate; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -2463,6 +2527,11 @@ ALTER TABLE ONLY public.tieout_migration
 ALTER TABLE ONLY tieout.batch
     ADD CONSTRAINT batch_pkey PRIMARY KEY (id);
 
+-- Name: bridge bridge_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.bridge
+    ADD CONSTRAINT bridge_pkey PRIMARY KEY (id);
+
 -- Name: business_day business_day_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.business_day
@@ -2632,6 +2701,10 @@ ALTER TABLE ONLY tieout.trace_sent
 
 CREATE INDEX batch_stream ON tieout.batch USING btree (stream, seq);
 
+-- Name: bridge_flow; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX bridge_flow ON tieout.bridge USING btree (flow, period, id);
+
 -- Name: control_exception_subject; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX control_exception_subject ON tieout.control_exception USING btree (subject);
@@ -2747,6 +2820,10 @@ CREATE INDEX sweep_stream ON tieout.sweep USING btree (stream, seq);
 -- Name: batch append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.batch FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
+-- Name: bridge append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.bridge FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
 -- Name: commit_log append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
@@ -3291,6 +3368,15 @@ GRANT SELECT,INSERT ON TABLE tieout.stream TO tieout_app;
 
 GRANT SELECT ON TABLE read.batch TO tieout_reader;
 GRANT SELECT ON TABLE read.batch TO tieout_app;
+
+-- Name: TABLE bridge; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.bridge TO tieout_app;
+
+-- Name: TABLE bridge; Type: ACL; Schema: read; Owner: tieout_owner
+
+GRANT SELECT ON TABLE read.bridge TO tieout_reader;
+GRANT SELECT ON TABLE read.bridge TO tieout_app;
 
 -- Name: TABLE control_exception; Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -57,7 +57,13 @@ class Metric(NamedTuple):
     buckets: tuple[float, ...] = ()
 
 
+PERIODS_MAX = 24
+"""Bridges of earlier months than these are counted together under OTHER."""
+BRIDGE_STATES = ("complete", "incomplete", "failed")
+"""Of a bridge: all was seen, something was not, it could not be computed."""
+
 STREAM = ("source", "stream")
+HOP = ("flow", "period", "from", "to", "from_system", "to_system", "entity", "currency")
 STEP = ("flow", "step", "entity")
 CONTROL = ("control", "severity")
 
@@ -207,6 +213,34 @@ CATALOGUE = (
         ("class", "severity", "age_bucket", "entity"),
     ),
     Metric(
+        "tieout_conservation_residual_minor_units",
+        "gauge",
+        "minor units",
+        "What the last bridge of a month leaves unexplained between two steps; absent where it failed.",
+        HOP,
+    ),
+    Metric(
+        "tieout_conservation_residual_count",
+        "gauge",
+        "items",
+        "Items that the last bridge of a month leaves unexplained; their amounts may add up to 0.",
+        HOP,
+    ),
+    Metric(
+        "tieout_conservation_bridges",
+        "gauge",
+        "bridges",
+        "Last bridges by month and state: complete, incomplete (something was not seen), or failed.",
+        ("flow", "period", "state"),
+    ),
+    Metric(
+        "tieout_conservation_age_seconds",
+        "gauge",
+        "seconds",
+        "Since the flow's bridges were last computed; absent where they never were.",
+        ("flow",),
+    ),
+    Metric(
         "tieout_alerts_total",
         "counter",
         "alerts",
@@ -288,6 +322,11 @@ class Measurement:
     def _own(name: str, labels: Labels) -> None:
         if len(labels) != len(BY_NAME[name].labels):
             raise ValueError(f"{name} has the labels {BY_NAME[name].labels}, not {labels}")
+
+
+def latest(periods: Iterable[str], most: int = PERIODS_MAX) -> frozenset[str]:
+    """Choose the months that get a label of their own: the last; the rest is OTHER."""
+    return frozenset(sorted(set(periods))[-most:])
 
 
 def bounded(entities: Iterable[str], most: int = ENTITIES_MAX) -> frozenset[str]:

@@ -8,7 +8,7 @@ no cell is filled by what remains.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -98,6 +98,16 @@ class Bridge:
         """The controls that the bridge needs a run of and has none."""
         return [name for name in _wanted(self.engine, self.flows) if name not in self._runs()]
 
+    @property
+    def failed(self) -> str | None:
+        """Which of its controls did not run, in words; None where all did."""
+        return "; ".join(self._did_not_run()) or None
+
+    def of(self, flow: Flow) -> "Bridge":
+        """Return the bridge of one flow alone."""
+        controls = _of(self.engine.configuration.settings.controls, flow)
+        return replace(self, flows=[flow], runs=[r for r in self.runs if r.control in controls])
+
     async def document(self, period: str) -> Document:
         """Return the bridge of a period (`YYYY-MM`, months by the entity's clock) as `--json` shows it."""
         rows: list[Document] = []
@@ -105,7 +115,7 @@ class Bridge:
         for flow in self.flows:
             settled, sums = await self._ask(_PARTS + _SUMS, flow, period)
             sums += _passed(flow, settled)
-            rows += _rows(flow.flow, [row for row in sums if row["hop"]])
+            rows += _rows(flow, [row for row in sums if row["hop"]])
             memo += [_memo(flow.flow, row) for row in sums if not row["hop"]]
         return {
             "period": period,
@@ -146,8 +156,11 @@ class Bridge:
         return {run.control: run.run for run in self.runs}
 
     def _gaps(self) -> list[str]:
-        did_not_run = [f"{run.control} did not run: {run.error}" for run in self.runs if run.error]
-        return sorted({gap["sentence"] for run in self.runs for gap in run.gaps}) + did_not_run
+        gaps = {gap["sentence"] for run in self.runs for gap in run.gaps}
+        return sorted(gaps) + self._did_not_run()
+
+    def _did_not_run(self) -> list[str]:
+        return [f"{run.control} did not run: {run.error}" for run in self.runs if run.error]
 
     async def _list(self, flow: Flow, period: str, **only: str | int | None) -> list[Document]:
         _, rows = await self._ask(_PARTS + _ITEMS, flow, period, listed=True, **only)
@@ -228,12 +241,31 @@ def bridged(engine: Engine, flow: str | None = None) -> list[Flow]:
     return [f for f in engine.configuration.flows if f.bridge and flow in (None, f.flow)]
 
 
+def merged(documents: Sequence[Document]) -> Document:
+    """Put the bridges of several flows, of one period, T and K, into one document."""
+    return {
+        **{name: documents[0][name] for name in ("period", "as_of", "as_known")},
+        "complete": all(document["complete"] for document in documents),
+        "gaps": sorted({gap for document in documents for gap in document["gaps"]}),
+        "runs": {k: run for document in documents for k, run in document["runs"].items()},
+        **{
+            part: [x for document in documents for x in document[part]] for part in ("rows", "memo")
+        },
+    }
+
+
 async def prepared(
-    engine: Engine, as_of: datetime | None, as_known: datetime | None, actor: str
+    engine: Engine,
+    as_of: datetime | None,
+    as_known: datetime | None,
+    actor: str,
+    *,
+    trigger: str = "command",
 ) -> Bridge:
     """Gather the kept runs of the controls of all bridges at T and K, and run those that have none.
 
     Without T it is the latest up to which the streams of all these controls are known, within `lag_max`.
+    Without K it is what is known now, to all of them, whatever is told meanwhile.
 
     Raises:
         Misconfigured: no flow has a bridge; or nothing was read yet.
@@ -249,7 +281,7 @@ async def prepared(
         known = as_known or await totals.last_recorded(conn, engine.clock())
         found = await _kept(conn, wanted, as_of, known)
     runs = [
-        found.get(name) or await engine.run(name, as_of, as_known, trigger="command", actor=actor)
+        found.get(name) or await engine.run(name, as_of, known, trigger=trigger, actor=actor)
         for name in wanted
     ]
     connect = partial(engine.store.connect, "tieout_reader")
@@ -330,19 +362,22 @@ def _memo(flow: str, row: Document) -> Document:
     return {"flow": flow, "control": row["to_step"], **shown}
 
 
-def _rows(flow: str, sums: Iterable[Document]) -> list[Document]:
+def _rows(flow: Flow, sums: Iterable[Document]) -> list[Document]:
     """Put the cells of each flow, entity, currency and hop together."""
+    systems = {step.name: step.system for step in flow.steps}
     rows: dict[tuple[Any, ...], Document] = {}
     for row in sums:
         key = (row["entity"], row["currency"], row["hop"])
         found = rows.setdefault(
             key,
             {
-                "flow": flow,
+                "flow": flow.flow,
                 "entity": row["entity"],
                 "currency": row["currency"],
                 "from": row["from_step"],
                 "to": row["to_step"],
+                "from_system": systems[row["from_step"]],
+                "to_system": systems[row["to_step"]],
                 "cells": {},
                 "unexplained_items": 0,
             },

@@ -298,6 +298,53 @@ CONTROLS = Row(
     ],
 )
 
+BRIDGE = Row(
+    "Bridge",
+    [
+        (
+            18,
+            lines(
+                Text(
+                    "Unexplained items",
+                    "short",
+                    "Items between two steps that no document and no control accounts for, by month.",
+                    "list them: `tieout bridge --period MONTH --items STEP/unexplained`, or /v1/bridge/items. Of a bridge "
+                    "that could not be computed there is no line.",
+                ),
+                queries.UNEXPLAINED,
+                "{{flow}} {{period}}: {{from}} to {{to}}",
+                limits(None, 1),
+            ),
+        ),
+        (
+            6,
+            bars(
+                Text(
+                    "Age of the bridges",
+                    "s",
+                    "Since each flow's bridges were last computed. A flow without is absent.",
+                    "the table below says why they could not be computed; or no `tieout run` leads, or the store is too slow.",
+                ),
+                queries.BRIDGES_AGE,
+                "{{flow}}",
+                limits(2 * HOUR_S, DAY_S),
+            ),
+        ),
+        (
+            24,
+            rows(
+                Text(
+                    "Last bridges",
+                    "short",
+                    "What the last bridge of each month leaves unexplained, in items and in minor units of the currency.",
+                    "`error` says which control did not run; run it with `tieout control run`.",
+                ),
+                queries.BRIDGES,
+            ),
+        ),
+    ],
+)
+
 QUARANTINE = Row(
     "Quarantine",
     [
@@ -374,5 +421,5 @@ def build() -> Dashboard:
             selection("flow", "Flow", "tieout_transactions_in_flight"),
             selection("control", "Control", "tieout_control_runs_total"),
         ],
-        [INGEST, FLOWS, CONTROLS, QUARANTINE, ALERTS],
+        [INGEST, FLOWS, CONTROLS, BRIDGE, QUARANTINE, ALERTS],
     )

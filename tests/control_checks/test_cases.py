@@ -3,24 +3,21 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 import pytest
 import pytest_asyncio
 
-from collector.clock import Clock
 from collector.model.control import Run
-from collector.model.event import Event
 from collector.model.money import from_minor
 from collector.pipeline import correlate
-from collector.pipeline.commit import batch_of, commit
-from collector.pipeline.publish import publish
-from collector.store import ingest, runs, streams
+from collector.store import runs
 from collector.store.embedded import Server
-from control_checks.cases import CONTROL, STREAM, Case, cases, configuration, facts
+from control_checks.cases import CONTROL, Case, cases, configuration, facts
 from control_checks.contract import Check
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
+from tests.support.facts import tell_in_turn
 from tests.support.postgres import Database, emptied, fresh_database
 from tests.support.store import DatabaseStore, at
 
@@ -43,30 +40,13 @@ async def prepared(database: Database, check: Check, case: Case) -> Engine:
     """Commit a case's facts in the order in which they became known."""
     settings = configuration(check, case)
     store = DatabaseStore(database)
-    listed = sorted(facts(check, case), key=lambda fact: (fact.known_at, fact.stream))
-    first = min((fact.known_at for fact in listed), default=case.as_of)
     async with store.connect() as conn:
-        await publish(conn, settings, at(first - timedelta(days=1)))
-        for source in settings.settings.sources:
-            await _commit(conn, source, [], at(first - timedelta(days=1)), case.most)
-        for (known_at, source), together in groupby(listed, lambda f: (f.known_at, f.stream)):
-            events = [fact.event for fact in together]
-            await _commit(conn, source, events, at(known_at), case.most)
+        await tell_in_turn(conn, settings, facts(check, case), case.most)
     return Engine(settings, store, CHECKS, at(case.as_of))
 
 
 async def run(engine: Engine, case: Case) -> Run:
     return await engine.run(CONTROL, case.as_of, case.as_known, trigger="command", actor="test")
-
-
-async def _commit(
-    conn: ingest.Connection, source: str, events: list[Event], clock: Clock, most: int
-) -> None:
-    stream = await streams.register(conn, source, STREAM, source)
-    row = ingest.BatchRow(
-        0, stream, None, source, "m", None, None, read=len(events), ending="intact"
-    )
-    await commit(conn, batch_of(row, events), lambda _kind: most, clock)
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -12,6 +12,7 @@ from typing_extensions import override
 from api.wiring import Application
 from collector.model.control import Run
 from collector.store import runs
+from control_checks import schedule as scheduling
 from control_checks.runner import Engine
 from control_checks.schedule import GRACE_S, RUNS_MAX, Schedule
 from tests.api.till import open_application, write
@@ -31,6 +32,11 @@ class Time:
 
     def __call__(self) -> datetime:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def _no_bridges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduling, "BRIDGE_LOOK_S", 3_600.0)
 
 
 @pytest.fixture

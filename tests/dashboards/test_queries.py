@@ -12,6 +12,7 @@ import pytest
 
 from collector.pipeline.measure import measure
 from collector.telemetry.metrics import render
+from control_checks.bridge.current import keep_current
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
 from dashboards.registry import BOARDS
@@ -78,6 +79,7 @@ async def filled(database: Database, tmp_path: Path) -> str:
     for control, verdict in (("late_payments", "FAIL"), ("nothing_stuck", "PASS")):
         run = await engine.run(control, None, None, trigger="command", actor="test")
         assert (run.verdict, run.error) == (verdict, None)
+    await keep_current(engine)
     return render(await measure(store, configuration, NOW))
 
 
@@ -105,6 +107,7 @@ async def test_the_last_verdicts_are_those_of_the_runs_the_worst_first(
     await conn.close()
     assert [(r["control"], r["verdict"]) for r in rows] == [
         ("late_payments", "FAIL"),
+        ("never_run", "PASS"),  # but for the bridge
         ("nothing_stuck", "PASS"),
     ]
 

@@ -19,7 +19,7 @@ DRAFT = "tieout_template_draft"
 EMPTY = """
 TRUNCATE tieout.commit_log, tieout.stream, tieout.part, tieout.batch, tieout.event, tieout.config_version,
     tieout.document, tieout.reference, tieout.reference_history, tieout.step, tieout.membership_history,
-    tieout.suspended, tieout.suspended_history, tieout.revised, tieout.raw_record, tieout.personal, tieout.control_run, tieout.control_exception CASCADE
+    tieout.suspended, tieout.suspended_history, tieout.revised, tieout.raw_record, tieout.personal, tieout.control_run, tieout.control_exception, tieout.bridge CASCADE
 """
 LOCK = 7_301_846  # any number: pytest-xdist's workers share the server and make one template
 

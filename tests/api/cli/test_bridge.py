@@ -84,6 +84,8 @@ def _document(cell: str, *, complete: bool = True, **given: Any) -> dict[str, An
     row |= {
         "from": "approved",
         "to": "paid",
+        "from_system": "expense",
+        "to_system": "bank",
         "unexplained_items": given.get("unexplained_items", 0),
     }
     return {"complete": complete, "rows": [{**row, "cells": {cell: figures}}]}

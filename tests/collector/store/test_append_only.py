@@ -14,6 +14,7 @@ from tests.support.postgres import Database
 
 FACTS = (
     "batch",
+    "bridge",
     "commit_log",
     "config_version",
     "control_exception",
