@@ -31,6 +31,7 @@ FACTS = (
     "quarantine_refusal",
     "quarantine_resolution",
     "remapping",
+    "snapshot",
     "standing",
     "supersession",
     "sweep",
