@@ -17,6 +17,7 @@ from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.publish import publish
 from collector.store import ingest, runs, streams
 from collector.store.embedded import Server
+from collector.store.snapshots import Whole
 from control_checks.cases import CONTROL, STREAM, Case, cases, configuration, facts
 from control_checks.contract import Check
 from control_checks.registry import CHECKS
@@ -50,8 +51,14 @@ async def prepared(database: Database, check: Check, case: Case) -> Engine:
         for source in settings.settings.sources:
             await _commit(conn, source, [], at(first - timedelta(days=1)), case.most)
         for (known_at, source), together in groupby(listed, lambda f: (f.known_at, f.stream)):
-            events = [fact.event for fact in together]
-            await _commit(conn, source, events, at(known_at), case.most)
+            rows = list(together)
+            events = [fact.event for fact in rows]
+            whole = (
+                Whole(events[0].event_id, events[0].month, len(events))
+                if all(fact.of_whole_list for fact in rows)
+                else None
+            )
+            await _commit(conn, source, events, at(known_at), case.most, whole)
     return Engine(settings, store, CHECKS, at(case.as_of))
 
 
@@ -60,13 +67,20 @@ async def run(engine: Engine, case: Case) -> Run:
 
 
 async def _commit(
-    conn: ingest.Connection, source: str, events: list[Event], clock: Clock, most: int
+    conn: ingest.Connection,
+    source: str,
+    events: list[Event],
+    clock: Clock,
+    most: int,
+    whole: Whole | None = None,
 ) -> None:
     stream = await streams.register(conn, source, STREAM, source)
     row = ingest.BatchRow(
         0, stream, None, source, "m", None, None, read=len(events), ending="intact"
     )
-    await commit(conn, batch_of(row, events), lambda _kind: most, clock)
+    batch = batch_of(row, events)
+    batch.whole = whole
+    await commit(conn, batch, lambda _kind: most, clock)
 
 
 @pytest.mark.asyncio(loop_scope="module")
