@@ -1074,6 +1074,24 @@ END;
 
 ALTER FUNCTION read.dimension_at(p_flow text, p_at timestamp with time zone, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
 
+-- Name: dimension_closed(jsonb, jsonb); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN COALESCE(((p_rules -> 'closed'::text) ? lower(COALESCE(((p_rules -> 'values'::text) ->> (p_value ->> 'status'::text)), (p_value ->> 'status'::text)))), false);
+
+ALTER FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) OWNER TO tieout_owner;
+
+-- Name: dimension_differs(jsonb, jsonb, jsonb); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN (SELECT COALESCE(array_agg(x.name ORDER BY x.name), '{}'::text[]) AS "coalesce" FROM (jsonb_array_elements_text((dimension_differs.p_rules -> 'attributes'::text)) x(name) CROSS JOIN LATERAL (SELECT lower(btrim((dimension_differs.p_owned ->> x.name))) AS owned, lower(btrim(COALESCE(((dimension_differs.p_rules -> 'values'::text) ->> (dimension_differs.p_held ->> x.name)), (dimension_differs.p_held ->> x.name)))) AS held) t) WHERE CASE WHEN (((dimension_differs.p_rules -> 'decimals'::text) ? x.name) AND (t.owned ~ '^-?\d+(\.\d+)?$'::text) AND (t.held ~ '^-?\d+(\.\d+)?$'::text)) THEN ((t.owned)::numeric <> (t.held)::numeric) ELSE (t.owned IS DISTINCT FROM t.held) END);
+
+ALTER FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) OWNER TO tieout_owner;
+
 -- Name: documents(timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.documents(p_as_known timestamp with time zone, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(document bigint, document_id uuid, component bigint, kind text, scope text, number text)
@@ -3444,6 +3462,18 @@ GRANT ALL ON FUNCTION read.dimension_values(p_flow text, p_as_of timestamp with 
 REVOKE ALL ON FUNCTION read.dimension_at(p_flow text, p_at timestamp with time zone, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.dimension_at(p_flow text, p_at timestamp with time zone, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_reader;
 GRANT ALL ON FUNCTION read.dimension_at(p_flow text, p_at timestamp with time zone, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_app;
+
+-- Name: FUNCTION dimension_closed(p_rules jsonb, p_value jsonb); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) TO tieout_reader;
+GRANT ALL ON FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) TO tieout_app;
+
+-- Name: FUNCTION dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) TO tieout_reader;
+GRANT ALL ON FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) TO tieout_app;
 
 -- Name: FUNCTION documents(p_as_known timestamp with time zone, p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
 

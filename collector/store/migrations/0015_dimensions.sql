@@ -162,9 +162,31 @@ SELECT b.step, b.document, b.kind, b.entity, b.value,
 FROM best b JOIN every e ON e.step = b.step AND e.document = b.document;
 END;
 
+-- Which attributes a holder has otherwise than the owner: `attributes` of the rules, less case and blanks; `values` are the
+-- owner's words for the holder's, and `decimals` compare as the numbers that they are.
+CREATE FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT coalesce(array_agg(x.name ORDER BY x.name), '{}')
+    FROM jsonb_array_elements_text(p_rules -> 'attributes') x(name)
+    CROSS JOIN LATERAL (
+        SELECT lower(btrim(p_owned ->> x.name)) AS owned,
+               lower(btrim(coalesce(p_rules -> 'values' ->> (p_held ->> x.name), p_held ->> x.name))) AS held) t
+    WHERE CASE WHEN p_rules -> 'decimals' ? x.name AND t.owned ~ '^-?\d+(\.\d+)?$' AND t.held ~ '^-?\d+(\.\d+)?$'
+               THEN t.owned::numeric <> t.held::numeric ELSE t.owned IS DISTINCT FROM t.held END);
+
+-- Whether a value is one of the `closed` words of the rules.
+CREATE FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+RETURN coalesce(p_rules -> 'closed'
+    ? lower(coalesce(p_rules -> 'values' ->> (p_value ->> 'status'), p_value ->> 'status')), false);
+
 REVOKE EXECUTE ON FUNCTION tieout.whole_lists(bigint), tieout.unlisted(bigint, timestamptz) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION read.dimension_values(text, timestamptz, timestamptz, bigint[]),
-                           read.dimension_at(text, timestamptz, timestamptz, timestamptz, bigint[]) FROM PUBLIC;
+                           read.dimension_at(text, timestamptz, timestamptz, timestamptz, bigint[]),
+                           read.dimension_differs(jsonb, jsonb, jsonb), read.dimension_closed(jsonb, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tieout.whole_lists(bigint), tieout.unlisted(bigint, timestamptz) TO tieout_app;
 GRANT EXECUTE ON FUNCTION read.dimension_values(text, timestamptz, timestamptz, bigint[]),
-                          read.dimension_at(text, timestamptz, timestamptz, timestamptz, bigint[]) TO tieout_reader, tieout_app;
+                          read.dimension_at(text, timestamptz, timestamptz, timestamptz, bigint[]),
+                          read.dimension_differs(jsonb, jsonb, jsonb), read.dimension_closed(jsonb, jsonb)
+    TO tieout_reader, tieout_app;

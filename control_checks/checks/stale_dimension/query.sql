@@ -14,9 +14,8 @@ said AS MATERIALIZED (  -- what everybody has of each code at T: the value that 
     JOIN read.documents($3, (SELECT documents FROM own)) d ON d.document = v.document),
 owner AS (
     SELECT DISTINCT ON (s.code) s.*, s.value AS a, s.since AS from_at, s.state = 'future' AS future,
-           s.state IN ('deleted', 'ended') OR coalesce(lower(s.value ->> 'status') = ANY (closed.words), false) AS closed
-    FROM p CROSS JOIN LATERAL (SELECT ARRAY(SELECT jsonb_array_elements_text(p.p -> 'closed')) AS words) closed
-    JOIN said s ON s.step = p.p ->> 'owner'
+           s.state IN ('deleted', 'ended') OR read.dimension_closed(p.p - 'values', s.value) AS closed
+    FROM p JOIN said s ON s.step = p.p ->> 'owner'
     ORDER BY s.code, s.state = 'future', s.state <> 'value', s.since DESC, s.document),
 heard AS MATERIALIZED (  -- when each list was last synchronised
     SELECT DISTINCT ON (e.step) e.step, e.occurred_at AS last_at, d.document_id, d.number, e.kind, e.entity
@@ -42,13 +41,8 @@ compared AS (
                                          unnest(ARRAY[o.rivals, h.rivals]) several
                              WHERE (SELECT count(DISTINCT coalesce(r.value ->> x.name, '')) > 1
                                     FROM jsonb_array_elements(several) r)) THEN 'OVERLAP' END AS unclear,
-           h.state = 'ended' OR coalesce(lower(coalesce(p.p -> 'values' ->> (h.a ->> 'status'), h.a ->> 'status')) = ANY (
-               ARRAY(SELECT jsonb_array_elements_text(p.p -> 'closed'))), false) AS held_closed,
-           (SELECT min(x.name) FROM jsonb_array_elements_text(p.p -> 'attributes') x(name)
-            CROSS JOIN LATERAL (SELECT lower(btrim(o.a ->> x.name)) AS owned,
-                                       lower(btrim(coalesce(p.p -> 'values' ->> (h.a ->> x.name), h.a ->> x.name))) AS held) t
-            WHERE CASE WHEN p.p -> 'decimals' ? x.name AND t.owned ~ '^-?\d+(\.\d+)?$' AND t.held ~ '^-?\d+(\.\d+)?$'
-                       THEN t.owned::numeric <> t.held::numeric ELSE t.owned IS DISTINCT FROM t.held END) AS differing
+           h.state = 'ended' OR read.dimension_closed(p.p, h.a) AS held_closed,
+           (read.dimension_differs(p.p, o.a, h.a))[1] AS differing
     FROM p CROSS JOIN consumer c
     JOIN (SELECT code FROM owner UNION SELECT code FROM held) every ON true
     LEFT JOIN owner o ON o.code = every.code
