@@ -12,8 +12,11 @@ and its flow. Each case lists facts, a line each, in columns that two blanks par
 - anything else as `name=value`. `for=57EE1F` names the expense report that it belongs to (or, with a
   kind, another document), `group=payment P-7` a document that it shares, `search=project 7` a name that only
   finds it; `known=...` says when it was recorded, at the earliest chance otherwise; `entity`, `message`,
-  `actor` and other fields of an event go by their names, `dim.cost_center` is a dimension; what is left
-  over is an attribute.
+  `actor` and other fields of an event go by their names, `dim.cost_center` is a dimension, `valid.from` and
+  `valid.to` are the validity of a row; what is left over is an attribute.
+
+Facts with the verb `listed` are rows of a list, whole as of the instant unless one says `cut=yes`; `row` tells
+rows of one document apart.
 
 `at` is the status time. Streams are declared complete from 2025 to `at`; `declared` says otherwise:
 `{erp: 2025-01-01 00:00 to 2026-02-02 17:00}`, or `{erp: nobody}`. `unread` declares that many records
@@ -123,11 +126,12 @@ class Cases(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Fact(NamedTuple):
-    """One fact: which stream shows it, when it was recorded, and the event."""
+    """One fact: which stream shows it, when it was recorded, and the event; whether it is a row of a whole list."""
 
     stream: str
     known_at: datetime
     event: Event
+    of_whole_list: bool
 
 
 @cache
@@ -217,8 +221,10 @@ def _fact(n: int, columns: list[str], stream_of: dict[str, str]) -> Fact:
     event_type = verb if "." in verb else f"{kind}.{verb}"
     money = _AMOUNT.fullmatch(rest[0]) if rest else None
     fields = dict(_pairs(rest[1:] if money else rest))
-    known = fields.pop("known", None)
+    known, cut = fields.pop("known", None), fields.pop("cut", None)
     occurred_at = instant(at)
+    row = {"list": stream_of[event_type], "row": fields.pop("row", number)}
+    listed = row if verb == "listed" else None
     references = tuple(_references(fields))
     entity = fields.pop("entity", "DE10")
     key = digest("case", str(n), *columns)
@@ -235,10 +241,11 @@ def _fact(n: int, columns: list[str], stream_of: dict[str, str]) -> Fact:
         amount_minor=to_minor(money[2].replace(",", ""), money[1]) if money else None,
         currency=money[1] if money else None,
         entity=entity,
-        body=_body(fields, references),
+        body=_body(fields, references, listed),
         personal=None,
     )
-    return Fact(stream_of[event_type], occurred_at if known is None else instant(known), event)
+    known_at = occurred_at if known is None else instant(known)
+    return Fact(stream_of[event_type], known_at, event, listed is not None and cut is None)
 
 
 def _pairs(columns: list[str]) -> Iterator[tuple[str, str]]:
@@ -257,8 +264,12 @@ def _references(fields: dict[str, str]) -> Iterator[tuple[int, Name]]:
                 yield role, Name(kind, "", number) if blank else Name("expense_report", "", value)
 
 
-def _body(fields: dict[str, str], references: tuple[tuple[int, Name], ...]) -> bytes:
-    body: dict[str, Any] = {}
+def _body(
+    fields: dict[str, str],
+    references: tuple[tuple[int, Name], ...],
+    listed: dict[str, str] | None,
+) -> bytes:
+    body: dict[str, Any] = {} if listed is None else {"listed": listed}
     for name, value in fields.items():
         if name in TEXT_FIELDS:
             body[name] = value
@@ -266,6 +277,9 @@ def _body(fields: dict[str, str], references: tuple[tuple[int, Name], ...]) -> b
             body.setdefault("accounting", {})[name] = value
         elif name.startswith("dim."):
             body.setdefault("dimensions", {})[name[4:]] = value
+        elif name.startswith("valid."):
+            text = value if value == "infinity" else instant(value).isoformat()
+            body.setdefault("valid", {})[name[6:]] = text
         else:
             body.setdefault("attributes", {})[name] = value
     if references:

@@ -39,6 +39,9 @@ MODULES: Final[dict[str, dict[str, str]]] = {
         "control": "Run controls, list them and look at their runs.",
         "exceptions": "List the exceptions of every control's last run, each with its sentence.",
     },
+    "dimension": {
+        "dimension": "Look at master data: cost centres, vendors, rates, and who has which value of them.",
+    },
     "bridge": {
         "bridge": "Show that what was approved in a period is posted, paid and returned, or why not.",
     },

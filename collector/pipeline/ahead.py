@@ -32,6 +32,7 @@ from collector.connector import (
 from collector.errors import TieoutError, Transient
 from collector.model.event import Event
 from collector.model.reference import digest
+from collector.pipeline.lists import Listed, listed
 from collector.pipeline.mapping import CompiledMapping, record_hash
 from collector.pipeline.prepare import TOLD, Preparation, Prepared, Told
 from collector.pipeline.values import FUTURE_DAYS_MAX, NotMapped
@@ -64,7 +65,10 @@ class Source(NamedTuple):
 
 
 class Mapped(NamedTuple):
-    """What a chunk comes to: all that committing it needs, without its records. `read` counts these."""
+    """What a chunk comes to: all that committing it needs, without its records. `read` counts these.
+
+    `listed` is what it tells of the list that its part is, where its stream has lists.
+    """
 
     cursor: Cursor
     end: End | None
@@ -73,6 +77,7 @@ class Mapped(NamedTuple):
     ignored: int
     quarantined: list[Quarantined]
     prepared: Prepared
+    listed: Listed | None = None
 
 
 def latest(clock: Clock) -> datetime:
@@ -148,12 +153,14 @@ class Pass:
             return None
         quarantined: list[Quarantined] = []
         ignored, preparation = 0, Preparation(told=self._told)
+        rows: list[Event] = []
         for n in range(0, len(chunk.records), BLOCK_RECORDS):
             some = chunk.records[n : n + BLOCK_RECORDS]
             made, kept_out, left_out = map_records(some, self._source.mapping, until)
             preparation.add(made)
             quarantined += kept_out
             ignored += left_out
+            rows += made if self._source.mapping.snapshot else ()
         raw = {r.position: _kept(r) for r in chunk.records} if self._source.keep_raw else {}
         return Mapped(
             chunk.cursor,
@@ -163,6 +170,9 @@ class Pass:
             ignored,
             quarantined,
             preparation.done(raw),
+            listed(chunk.records, rows, len(quarantined), self._source.mapping)
+            if self._source.mapping.snapshot
+            else None,
         )
 
     def close(self) -> None:

@@ -21,7 +21,9 @@ from collector.errors import TieoutError, Transient
 from collector.pipeline.ahead import AHEAD, GC_OBJECTS, Mapped, Pass, Process, Source, latest
 from collector.pipeline.commit import REMEMBERED, Batch, Memory, commit
 from collector.pipeline.correlate import Limit
-from collector.store import ingest, streams
+from collector.pipeline.lists import Reading
+from collector.store import ingest, snapshots, streams
+from collector.store.snapshots import Whole
 
 
 class Tally(msgspec.Struct):
@@ -152,15 +154,25 @@ class Collector:
     ) -> None:
         stored = await streams.part(self.conn, stream, part.id, part.name)
         cursor: Cursor | None = stored.cursor
+        reading = Reading() if source.mapping.snapshot else None
+        if reading is not None and await snapshots.begins_anew(self.conn, stream, stored.id):
+            cursor = None
         redelivered = source.redelivers is not Redelivers.NEVER
         moved = False
         async for mapped in self._ahead(source, part, cursor):
             moved = moved or bool(mapped.read) or mapped.cursor != cursor
+            whole = _whole(reading, mapped)
             if mapped.read or (mapped.end is not None and moved):
                 row = self._row(source, stream, (stored.id, part.name), cursor, mapped)
                 row = await commit(
                     self.conn,
-                    Batch(row, mapped.prepared, mapped.quarantined, redelivered=redelivered),
+                    Batch(
+                        row,
+                        mapped.prepared,
+                        mapped.quarantined,
+                        redelivered=redelivered,
+                        whole=whole,
+                    ),
                     self.limit,
                     self.clock,
                     careful=redelivered,
@@ -168,6 +180,10 @@ class Collector:
                 )
                 tally.add(row)
                 cursor = mapped.cursor
+                if reading is not None and reading.lack:
+                    tally.remarks.append(
+                        f"{part.name} is no whole list, and nothing is told as deleted by it: {reading.lack}."
+                    )
             elif mapped.end is not None:  # nothing new since last time
                 tally.unread = _sum(tally.unread, mapped.end.unread)
                 if mapped.end.ending is Ending.BROKEN:
@@ -241,6 +257,16 @@ class Collector:
         if mapped.stated is not None:
             row.stated = msgspec.to_builtins(mapped.stated)
         return row
+
+
+def _whole(reading: Reading | None, mapped: Mapped) -> Whole | None:
+    """Return the fact that a list was read whole, where this ends one that was."""
+    if reading is None or mapped.listed is None:
+        return None
+    reading.add(mapped.listed)
+    if mapped.end is None:
+        return None
+    return reading.end(mapped.end, mapped.stated.count if mapped.stated is not None else None)
 
 
 def _sum(a: int | None, b: int | None) -> int | None:

@@ -32,7 +32,7 @@ from collector.pipeline.prepare import (
 )
 from collector.pipeline.recent import Recent
 from collector.pipeline.regroup import Arriving, regroup
-from collector.store import ingest, links, membership, quarantine, rows
+from collector.store import ingest, links, membership, quarantine, rows, snapshots
 
 REMEMBERED = 100_000
 """Documents that a collector remembers, so as not to look them up for each of their events."""
@@ -61,6 +61,7 @@ class Batch(msgspec.Struct):
     """All that one transaction is to commit.
 
     `redelivered`: the source gives the same record repeatedly. `back`: what other events are made instead of.
+    `whole`: the list that was read whole with it.
     """
 
     row: ingest.BatchRow
@@ -69,6 +70,7 @@ class Batch(msgspec.Struct):
     resolutions: Sequence[quarantine.Resolution] = ()
     redelivered: bool = False
     back: TakenBack = NOTHING_BACK
+    whole: snapshots.Whole | None = None
 
 
 def batch_of(
@@ -169,6 +171,8 @@ class _Writer:
             await self._count(p, row)
             await ingest.insert_batch(conn, seq, row)
             await quarantine.resolve(conn, seq, batch.resolutions)
+            if batch.whole is not None:
+                await snapshots.enter(conn, row.id, batch.whole)
         work.learn(self.memory)
         return row
 

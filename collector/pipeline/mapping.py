@@ -19,6 +19,7 @@ from collector.model.reference import (
     packed,
 )
 from collector.pipeline.amounts import NOTHING, compile_money
+from collector.pipeline.periods import compile_valid
 from collector.pipeline.times import compile_month, compile_time
 from collector.pipeline.values import (
     Getter,
@@ -28,6 +29,7 @@ from collector.pipeline.values import (
     compile_expr,
     compile_name,
     compile_number,
+    compile_optional,
     compile_usable,
     shown,
 )
@@ -205,6 +207,8 @@ def _merge(common: Mapping, rule: EventRule) -> EventFields:
             merged[name] = {**top, **own}
         else:
             merged[name] = top if own is None else own
+    if common.snapshot is not None:
+        merged["occurred_at"] = common.snapshot
     return EventFields.model_construct(**merged)
 
 
@@ -229,6 +233,7 @@ class _Details:
             if kept := [(n, getter) for n, getter in compiled if n not in personal]:
                 self._groups.append((group, kept))
         self._accounting = _compile_accounting(fields.accounting, nulls)
+        self._valid = compile_valid(fields.valid, nulls)
         self._number = compile_number(number_range, nulls)
 
     def kept(self, body: Body) -> dict[str, Any]:
@@ -241,6 +246,8 @@ class _Details:
             found = {n: value for n, getter in members if (value := getter(body)) is not None}
             if found:
                 kept[group] = found
+        if self._valid is not None and (valid := self._valid(body)):
+            kept["valid"] = valid
         if self._accounting is not None and (accounting := self._accounting(body)):
             kept["accounting"] = accounting
         if self._number is not None and (number := self._number(body)):
@@ -268,7 +275,12 @@ class _Rule:
         # The identity's layout is that of `digest("event", namespace, key, rule, *discriminators)`.
         self.before_key = packed("event") + packed(namespace)
         self.after_key = packed(rule.rule)
-        self.discriminators = [compile_expr(expr, NO_NULLS) for expr in rule.discriminators]
+        told_apart = rule.discriminators
+        if mapping.snapshot is not None:  # a row is told again by each list
+            told_apart = [*told_apart, mapping.snapshot.value]
+        self.discriminators = [compile_expr(expr, NO_NULLS) for expr in told_apart]
+        self.row_of = compile_expr(mapping.key, nulls) if mapping.snapshot is not None else None
+        self.namespace = namespace
         self.when = compile_conditions(rule.when, nulls) if rule.when else None
         self.type_of = _compile_type(rule, nulls)
         self.document_expr = fields.document.number
@@ -344,6 +356,8 @@ class _Rule:
         amount_minor, currency = self.money_of(body) if self.money_of is not None else NOTHING
         kept = self.details.kept(body)
         kept["document"] = document
+        if self.row_of is not None:
+            kept["listed"] = {"list": self.namespace, "row": self.row_of(body)}
         if references:
             kept["references"] = references
         encoded = _encode(kept)
@@ -388,6 +402,9 @@ class CompiledMapping:
         self._entity = entity
         self._key_of = compile_expr(mapping.key, frozenset(mapping.nulls))
         self._key_expr = mapping.key
+        self.snapshot = mapping.snapshot is not None
+        total = mapping.snapshot.total if mapping.snapshot is not None else None
+        self.total_of = compile_optional(total, frozenset(mapping.nulls))
         self._rules = [_Rule(mapping, rule, namespace, earliest, meant) for rule in mapping.events]
         content = mapping.model_dump_json(exclude_defaults=True)
         rules = [f"{name} {rules}" for name, kind in meant.items() if (rules := _rules(kind))]

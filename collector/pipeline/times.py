@@ -44,7 +44,8 @@ def _sap(text: str) -> datetime:
     raise ValueError(text)
 
 
-def _parser(form: str) -> Callable[[str], datetime]:
+def parser(form: str) -> Callable[[str], datetime]:
+    """Return what reads a text of a form; it raises ValueError or OverflowError."""
     parsers: dict[str, Callable[[str], datetime]] = {
         "iso": datetime.fromisoformat,
         "epoch_s": _milliseconds(r"(-?[0-9]{1,12})", timedelta(seconds=1)),
@@ -113,7 +114,7 @@ def compile_time(
 ) -> Callable[[Body, datetime], tuple[datetime, date]]:
     """Compile a time rule to (record, latest believed time) -> (instant in UTC, month as written)."""
     value_of = compile_expr(rule.value, nulls)
-    parse = _parser(rule.format)
+    parse = parser(rule.format)
     localise = _localise(rule)
     earliest_year = earliest.year
 

@@ -163,6 +163,7 @@ def check(tree: Tree, known: Known) -> tuple[list[Problem], dict[tuple[str, str]
         problems += _check_mapping(parts, loc, mapping)
     problems += _check_kinds(parts)
     problems += _check_splits(parts)
+    problems += _check_lists(parts)
     problems += _check_flows(parts)
     problems += _check_links(parts)
     problems += _check_controls(parts, known.checks)
@@ -238,6 +239,16 @@ def _check_splits(parts: Parts) -> Iterator[Problem]:
             )
 
 
+def _check_lists(parts: Parts) -> Iterator[Problem]:
+    """A part that is a whole list is not tailed: nothing would say that it has come to its end."""
+    for loc, _, stream in parts.streams:
+        mapping = parts.mappings.get((*loc, "mapping"))
+        follows = _section(stream.get("read")).get("follow") is True
+        if mapping is not None and mapping.snapshot is not None and follows:
+            what = "a file that is tailed is never a whole list, and the mapping has a `snapshot`"
+            yield parts.tree.problem((*loc, "read", "follow"), what, "Remove `follow`.")
+
+
 def _check_kinds(parts: Parts) -> Iterator[Problem]:
     """Hold the kinds that mappings name against those there are, and see that those have their scope.
 
@@ -283,7 +294,9 @@ def _lacking(mapping: Mapping) -> list[tuple[int, str, str]]:
         (i, rule.rule, name)
         for i, rule in enumerate(mapping.events)
         for name in ("document", "occurred_at")
-        if getattr(rule, name) is None and getattr(mapping, name) is None
+        if getattr(rule, name) is None
+        and getattr(mapping, name) is None
+        and not (name == "occurred_at" and mapping.snapshot)
     ]
 
 

@@ -183,6 +183,43 @@ class TimeRule(Definition):
         return self
 
 
+class SnapshotRule(TimeRule):
+    """Each part (file) of the stream is the whole list as of this instant, which each of its rows states.
+
+    It is when every row's event occurred, and with the row's key it identifies it. What one whole list has and the
+    next has not is gone. `total` is how many rows the list itself states to have.
+    """
+
+    total: Expr | None = None
+
+
+class ValidRule(Definition):
+    """From when until when a row is valid: days or instants as `format` and `timezone` say.
+
+    `last_day` names the last day of validity, `until` the first instant after it; with neither a row is valid
+    until the next one begins. Where the field is empty, or its year is 9999, the row has no end.
+    """
+
+    from_: Expr = Field(alias="from")
+    last_day: Expr | None = None
+    until: Expr | None = None
+    format: str = Field(
+        "iso", description="As in `occurred_at`; iso takes days too", examples=["%Y%m%d"]
+    )
+    timezone: str = Field(
+        description="'in value' or an IANA name", examples=["in value", "Europe/Berlin"]
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.last_day is not None and self.until is not None:
+            raise ValueError(
+                "`last_day` and `until` both say when it ends; keep the one that the source means"
+            )
+        TimeRule(value=self.from_, format=self.format, timezone=self.timezone)
+        return self
+
+
 class MoneyRule(Definition):
     """An amount in the source's notation; always with a currency.
 
@@ -251,6 +288,7 @@ class EventFields(Definition):
     message: Expr | None = None
     month: Expr | None = None
     accounting: AccountingRule | None = None
+    valid: ValidRule | None = None
     dimensions: dict[Kind, Expr] = {}
     attributes: dict[Kind, Expr] = {}
     sequence: Expr | None = None
@@ -301,6 +339,7 @@ class Mapping(EventFields):
     nulls: list[str] = []
     personal: list[str] = []
     number_range: NumberRange | None = None
+    snapshot: SnapshotRule | None = None
     events: list[EventRule] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -311,6 +350,24 @@ class Mapping(EventFields):
                 raise ValueError(
                     f"`personal` names '{name}', which is no attribute, dimension or mapped "
                     f"{', '.join(TEXT_FIELDS)}: what is meant would be kept with the facts"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _a_list_leaves_nothing_out(self) -> Self:
+        if self.snapshot is None:
+            return self
+        for rule in self.events:
+            if self.occurred_at is not None or rule.occurred_at is not None:
+                raise ValueError("`snapshot` says when its rows occurred; remove `occurred_at`")
+            chosen = rule.type
+            if rule.when or (
+                isinstance(chosen, TypeByValue)
+                and "ignore" in {*chosen.values.values(), chosen.unknown}
+            ):
+                raise ValueError(
+                    f"event '{rule.rule}' leaves rows out, and a row that is left out of a `snapshot` would be "
+                    "told as deleted; take every row, and choose among them in the control"
                 )
         return self
 

@@ -81,6 +81,17 @@ SELECT event_id FROM (
 WHERE kind = 'deleted' ORDER BY event_id
 """
 
+_LISTS = """
+SELECT list, at, rows, believed FROM tieout.whole_lists((SELECT read.seq_at($1))) WHERE at <= $2
+ORDER BY list COLLATE "C", at
+"""
+
+_UNLISTED = """
+SELECT d.content_id AS document, u.list, u.line, u.last_at, u.gone_at, u.again_at
+FROM tieout.unlisted((SELECT read.seq_at($1)), $2) u JOIN tieout.document d ON d.id = u.document
+ORDER BY u.list COLLATE "C", u.line COLLATE "C", u.gone_at, d.content_id
+"""
+
 _CASES = """
 SELECT document_id, step, status, basis_at, due_at, done_at, failed_at, amount_minor, currency, state
 FROM read.steps($1, $2, $3) ORDER BY document_id, ordinal
@@ -111,6 +122,8 @@ async def rows(
         ("quarantined", _QUARANTINED, (as_known,)),
         ("link_decision", _LINKS, (as_known,)),
         ("deleted", _DELETED, (as_known,)),
+        ("list", _LISTS, (as_known, until)),
+        ("unlisted", _UNLISTED, (as_known, until)),
     ]
     if as_of is None:
         sections += [

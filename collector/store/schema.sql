@@ -565,97 +565,6 @@ END;
 
 ALTER FUNCTION tieout.names_of(p_documents bigint[], p_seq bigint) OWNER TO tieout_owner;
 
--- Name: documents(timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
-
-CREATE FUNCTION read.documents(p_as_known timestamp with time zone, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(document bigint, document_id uuid, component bigint, kind text, scope text, number text)
-    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_nestloop TO 'off'
-    SET jit TO 'off'
-    SET work_mem TO '64MB'
-    BEGIN ATOMIC
- WITH once AS MATERIALIZED (
-          SELECT read.seq_at(documents.p_as_known) AS seq
-         )
-  SELECT m.document,
-     m.content_id,
-     m.component,
-     m.kind,
-     r.scope,
-     r.value
-    FROM (((once
-      CROSS JOIN LATERAL tieout.membership(once.seq, documents.p_documents) m(document, component, kind, content_id))
-      JOIN LATERAL tieout.names_of(documents.p_documents, once.seq) r(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((r.document = m.document) AND (r.role = 0))))
-      JOIN tieout.batch b ON (((b.id = r.batch) AND (b.seq <= once.seq))));
-END;
-
-ALTER FUNCTION read.documents(p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
-
--- Name: due_at(jsonb, timestamp with time zone, text); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
-
-CREATE FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) RETURNS timestamp with time zone
-    LANGUAGE plpgsql STABLE
-    AS $$
-DECLARE
-    n integer := split_part(p_rule, ' ', 1)::integer;
-    unit text := rtrim(substr(p_rule, strpos(p_rule, ' ') + 1), 's');
-    local timestamp;
-    basis_day date;
-    elapsed interval;
-    answer timestamptz;
-BEGIN
-    IF p_basis IS NULL OR p_rule IS NULL THEN
-        RETURN NULL;
-    END IF;
-    CASE unit
-        WHEN 'minute' THEN RETURN p_basis + make_interval(mins => n);
-        WHEN 'hour' THEN RETURN p_basis + make_interval(hours => n);
-        WHEN 'day' THEN RETURN p_basis + make_interval(hours => 24 * n);
-        WHEN 'business day' THEN
-            local := p_basis AT TIME ZONE (p_calendar ->> 'timezone');
-            basis_day := local::date + (local::time > (p_calendar ->> 'closes')::time)::integer;
-            IF n = 0 THEN
-                SELECT closes_at INTO answer FROM tieout.business_day
-                WHERE calendar = p_calendar ->> 'days' AND day >= basis_day ORDER BY day LIMIT 1;
-            ELSE
-                SELECT closes_at INTO answer FROM tieout.business_day
-                WHERE calendar = p_calendar ->> 'days' AND day > basis_day
-                ORDER BY day OFFSET n - 1 LIMIT 1;
-            END IF;
-        WHEN 'business hour' THEN
-            SELECT open_before + least(p_basis - opens_at, closes_at - opens_at) INTO elapsed
-            FROM tieout.business_day
-            WHERE calendar = p_calendar ->> 'days' AND opens_at <= p_basis
-            ORDER BY day DESC LIMIT 1;
-            elapsed := elapsed + make_interval(hours => n);
-            SELECT opens_at + (elapsed - open_before) INTO answer FROM tieout.business_day
-            WHERE calendar = p_calendar ->> 'days' AND closes_at >= p_basis
-              AND open_before + (closes_at - opens_at) >= elapsed
-            ORDER BY day LIMIT 1;
-    END CASE;
-    RETURN answer;
-END $$;
-
-ALTER FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) OWNER TO tieout_owner;
-
--- Name: due_at(text, timestamp with time zone, text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
-
-CREATE FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    RETURN tieout.due_at(tieout.calendar_of(read.configuration(p_as_known), p_entity), p_basis, p_rule);
-
-ALTER FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
-
--- Name: due_in(jsonb, timestamp with time zone, text); Type: FUNCTION; Schema: read; Owner: tieout_owner
-
-CREATE FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) RETURNS timestamp with time zone
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    RETURN tieout.due_at(p_calendar, p_basis, p_rule);
-
-ALTER FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) OWNER TO tieout_owner;
-
 -- Name: lent_events(jsonb, text[], timestamp with time zone, bigint, bigint[]); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) RETURNS TABLE(component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_kind text, via_number text)
@@ -770,6 +679,517 @@ CREATE FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timesta
 END;
 
 ALTER FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) OWNER TO tieout_owner;
+
+-- Name: step_events(text, timestamp with time zone, timestamp with time zone, text[], bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[] DEFAULT NULL::text[], p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(step text, side text, component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_number text)
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_nestloop TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
+    SET work_mem TO '64MB'
+    BEGIN ATOMIC
+ WITH once AS MATERIALIZED (
+          SELECT tieout.flow_definition(step_events.p_flow, step_events.p_as_known) AS flow,
+             read.seq_at(step_events.p_as_known) AS seq
+         ), step_type AS MATERIALIZED (
+          SELECT (s.value ->> 'name'::text) AS step,
+             (s.value -> 'via'::text) AS via,
+             side.side,
+             jsonb_array_elements_text((s.value -> side.side)) AS type
+            FROM once once_1,
+             LATERAL jsonb_array_elements((once_1.flow -> 'steps'::text)) s(value),
+             unnest(ARRAY['done_by'::text, 'undone_by'::text, 'failed_by'::text, 'skip_when'::text]) side(side)
+           WHERE ((step_events.p_steps IS NULL) OR ((s.value ->> 'name'::text) = ANY (step_events.p_steps)))
+         ), types AS MATERIALIZED (
+          SELECT array_agg(DISTINCT step_type.type) AS types
+            FROM step_type
+         )
+  SELECT t.step,
+     t.side,
+     e.component,
+     e.document,
+     e.kind,
+     e.type,
+     e.occurred_at,
+     e.rank,
+     e.amount_minor,
+     e.currency,
+     e.entity,
+     e.event_id,
+     e.body,
+     e.via,
+     e.via_number
+    FROM (((once
+      CROSS JOIN types)
+      CROSS JOIN LATERAL tieout.flow_events(once.flow, types.types, step_events.p_as_of, once.seq, step_events.p_documents) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number))
+      JOIN step_type t ON (((t.type = e.type) AND ((e.via IS NULL) OR (t.via ? e.via_kind)))));
+END;
+
+ALTER FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) OWNER TO tieout_owner;
+
+-- Name: snapshot; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.snapshot (
+    batch bigint NOT NULL,
+    event_id uuid NOT NULL,
+    month date NOT NULL,
+    rows bigint NOT NULL
+);
+
+ALTER TABLE tieout.snapshot OWNER TO tieout_owner;
+
+-- Name: stream; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.stream (
+    id smallint NOT NULL,
+    source text NOT NULL,
+    stream text NOT NULL,
+    namespace text NOT NULL
+);
+
+ALTER TABLE tieout.stream OWNER TO tieout_owner;
+
+-- Name: whole_lists(bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.whole_lists(p_seq bigint) RETURNS TABLE(list text, at timestamp with time zone, rows bigint, part_name text, believed boolean)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT w.list,
+     w.at,
+     w.rows,
+     w.part_name,
+     ((2 * w.rows) >= COALESCE(lag(w.rows) OVER (PARTITION BY w.list ORDER BY w.at), (0)::bigint))
+    FROM ( SELECT s.namespace AS list,
+             e.occurred_at AS at,
+             max(w_1.rows) AS rows,
+             min(b.part_name) AS part_name
+            FROM (((tieout.snapshot w_1
+              JOIN tieout.batch b ON (((b.id = w_1.batch) AND (b.seq <= whole_lists.p_seq))))
+              JOIN tieout.stream s ON ((s.id = b.stream)))
+              JOIN tieout.event e ON (((e.event_id = w_1.event_id) AND (e.month = w_1.month))))
+           WHERE (NOT (EXISTS ( SELECT
+                    FROM tieout.supersession x
+                   WHERE ((x.event_id = e.event_id) AND (x.revision_no = e.revision_no) AND (x.month = e.month) AND (x.seq <= whole_lists.p_seq)))))
+           GROUP BY s.namespace, e.occurred_at) w;
+END;
+
+ALTER FUNCTION tieout.whole_lists(p_seq bigint) OWNER TO tieout_owner;
+
+-- Name: dimension_values(text, timestamp with time zone, timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.dimension_values(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(step text, document bigint, kind text, entity text, value jsonb, list text, rank bigint, told_at timestamp with time zone, valid_from timestamp with time zone, valid_to timestamp with time zone, stated boolean, last_at timestamp with time zone, gone_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_nestloop TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
+    SET work_mem TO '64MB'
+    BEGIN ATOMIC
+ WITH told AS MATERIALIZED (
+          SELECT e.step,
+             e.document,
+             e.kind,
+             e.entity,
+             e.rank,
+             e.occurred_at,
+             ((COALESCE((e.body -> 'attributes'::text), '{}'::jsonb) - 'valid_from'::text) || jsonb_strip_nulls(jsonb_build_object('status', (e.body -> 'status'::text)))) AS value,
+             (e.body #>> '{listed,list}'::text[]) AS list,
+             (e.body #>> '{listed,row}'::text[]) AS line,
+             (COALESCE((e.body #>> '{valid,from}'::text[]), (e.body #>> '{attributes,valid_from}'::text[])))::timestamp with time zone AS valid_from,
+             ((e.body #>> '{valid,to}'::text[]))::timestamp with time zone AS valid_to
+            FROM read.step_events(dimension_values.p_flow, dimension_values.p_as_of, dimension_values.p_as_known, p_documents => dimension_values.p_documents) e(step, side, component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_number)
+           WHERE (e.side = 'done_by'::text)
+         ), whole AS MATERIALIZED (
+          SELECT w.list,
+             w.at
+            FROM tieout.whole_lists(read.seq_at(dimension_values.p_as_known)) w(list, at, rows, part_name, believed)
+           WHERE (w.believed AND (w.at <= dimension_values.p_as_of))
+         ), next_list AS MATERIALIZED (
+          SELECT i.list,
+             i.occurred_at,
+             ( SELECT min(w.at) AS min
+                    FROM whole w
+                   WHERE ((w.list = i.list) AND (w.at > i.occurred_at))) AS at
+            FROM ( SELECT DISTINCT t.list,
+                     t.occurred_at
+                    FROM told t
+                   WHERE (t.list IS NOT NULL)) i
+         ), listed AS (
+          SELECT t.step,
+             t.document,
+             t.kind,
+             t.entity,
+             t.rank,
+             t.occurred_at,
+             t.value,
+             t.list,
+             t.line,
+             t.valid_from,
+             t.valid_to,
+                 CASE
+                     WHEN (n.at < COALESCE(lead(t.occurred_at) OVER line, 'infinity'::timestamp with time zone)) THEN n.at
+                     ELSE NULL::timestamp with time zone
+                 END AS gone_at
+            FROM (told t
+              JOIN next_list n ON (((n.list = t.list) AND (n.occurred_at = t.occurred_at))))
+           WINDOW line AS (PARTITION BY t.step, t.document, t.list, t.line ORDER BY t.occurred_at, t.rank)
+         ), begun AS (
+          SELECT l.step,
+             l.document,
+             l.kind,
+             l.entity,
+             l.rank,
+             l.occurred_at,
+             l.value,
+             l.list,
+             l.line,
+             l.valid_from,
+             l.valid_to,
+             l.gone_at,
+             ((lag(l.gone_at) OVER line IS NOT NULL) OR (lag(jsonb_build_array(l.value, l.valid_from, l.valid_to)) OVER line IS DISTINCT FROM jsonb_build_array(l.value, l.valid_from, l.valid_to))) AS begins
+            FROM listed l
+           WINDOW line AS (PARTITION BY l.step, l.document, l.list, l.line ORDER BY l.occurred_at, l.rank)
+         ), run AS (
+          SELECT b.step,
+             b.document,
+             b.kind,
+             b.entity,
+             b.rank,
+             b.occurred_at,
+             b.value,
+             b.list,
+             b.line,
+             b.valid_from,
+             b.valid_to,
+             b.gone_at,
+             b.begins,
+             count(*) FILTER (WHERE b.begins) OVER (PARTITION BY b.step, b.document, b.list, b.line ORDER BY b.occurred_at, b.rank) AS run
+            FROM begun b
+         ), kept AS (
+          SELECT r.step,
+             r.document,
+             r.list,
+             r.line,
+             r.value,
+             r.valid_from,
+             r.valid_to,
+             min(r.kind) AS kind,
+             max(r.entity) AS entity,
+             max(r.rank) AS rank,
+             min(r.occurred_at) AS told_at,
+             max(r.occurred_at) AS last_at,
+             max(r.gone_at) AS gone_at,
+             lead(min(r.occurred_at)) OVER (PARTITION BY r.step, r.document, r.list, r.line ORDER BY r.run) AS next_at
+            FROM run r
+           GROUP BY r.step, r.document, r.list, r.line, r.run, r.value, r.valid_from, r.valid_to
+         ), dated AS (
+          SELECT k.step,
+             k.document,
+             k.list,
+             k.line,
+             k.value,
+             k.valid_from,
+             k.valid_to,
+             k.kind,
+             k.entity,
+             k.rank,
+             k.told_at,
+             k.last_at,
+             k.gone_at,
+             k.next_at,
+             bool_or((k.gone_at IS NULL)) FILTER (WHERE (k.next_at IS NULL)) OVER (PARTITION BY k.step, k.document, k.list) AS stands
+            FROM kept k
+           WHERE (k.valid_from IS NOT NULL)
+         ), single AS (
+          SELECT DISTINCT ON (t.step, t.document, COALESCE(t.valid_from, t.occurred_at)) t.step,
+             t.document,
+             t.kind,
+             t.entity,
+             t.value,
+             t.rank,
+             t.occurred_at,
+             COALESCE(t.valid_from, t.occurred_at) AS valid_from,
+             t.valid_to
+            FROM told t
+           WHERE (t.list IS NULL)
+           ORDER BY t.step, t.document, COALESCE(t.valid_from, t.occurred_at), t.occurred_at DESC, t.rank DESC
+         ), statement AS (
+          SELECT k.step,
+             k.document,
+             k.kind,
+             k.entity,
+             k.value,
+             k.list,
+             k.rank,
+             k.told_at,
+             k.told_at AS valid_from,
+             COALESCE(LEAST(k.gone_at, k.next_at, k.valid_to), 'infinity'::timestamp with time zone) AS valid_to,
+             true AS stated,
+             k.last_at,
+             k.gone_at
+            FROM kept k
+           WHERE (k.valid_from IS NULL)
+         UNION ALL
+          SELECT d.step,
+             d.document,
+             d.kind,
+             d.entity,
+             d.value,
+             d.list,
+             d.rank,
+             d.told_at,
+             d.valid_from,
+             LEAST(d.valid_to, d.gone_at) AS "least",
+             (LEAST(d.valid_to, d.gone_at) IS NOT NULL),
+             d.last_at,
+             d.gone_at
+            FROM dated d
+           WHERE ((d.next_at IS NULL) AND ((d.gone_at IS NULL) OR ((NOT d.stands) AND (d.valid_from < d.gone_at))))
+         UNION ALL
+          SELECT s_1.step,
+             s_1.document,
+             s_1.kind,
+             s_1.entity,
+             s_1.value,
+             NULL::text AS list,
+             s_1.rank,
+             s_1.occurred_at,
+             s_1.valid_from,
+             s_1.valid_to,
+             (s_1.valid_to IS NOT NULL),
+             NULL::timestamp with time zone AS last_at,
+             NULL::timestamp with time zone AS gone_at
+            FROM single s_1
+         )
+  SELECT s.step,
+     s.document,
+     s.kind,
+     s.entity,
+     s.value,
+     s.list,
+     s.rank,
+     s.told_at,
+     s.valid_from,
+         CASE
+             WHEN s.stated THEN s.valid_to
+             ELSE COALESCE(lead(s.valid_from) OVER (PARTITION BY s.step, s.document ORDER BY s.valid_from, s.told_at), 'infinity'::timestamp with time zone)
+         END AS "coalesce",
+     s.stated,
+     s.last_at,
+     s.gone_at
+    FROM statement s;
+END;
+
+ALTER FUNCTION read.dimension_values(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
+
+-- Name: dimension_at(text, timestamp with time zone, timestamp with time zone, timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.dimension_at(p_flow text, p_at timestamp with time zone, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(step text, document bigint, kind text, entity text, value jsonb, state text, since timestamp with time zone, told_at timestamp with time zone, valid_from timestamp with time zone, valid_to timestamp with time zone, last_at timestamp with time zone, gone_at timestamp with time zone, rivals jsonb, first_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 10000
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET jit TO 'off'
+    BEGIN ATOMIC
+ WITH placed AS MATERIALIZED (
+          SELECT v.step,
+             v.document,
+             v.kind,
+             v.entity,
+             v.value,
+             v.list,
+             v.rank,
+             v.told_at,
+             v.valid_from,
+             v.valid_to,
+             v.stated,
+             v.last_at,
+             v.gone_at,
+                 CASE
+                     WHEN (v.valid_to <= dimension_at.p_at) THEN 'past'::text
+                     WHEN (v.valid_from <= dimension_at.p_at) THEN 'now'::text
+                     ELSE 'to come'::text
+                 END AS place
+            FROM read.dimension_values(dimension_at.p_flow, dimension_at.p_as_of, dimension_at.p_as_known, dimension_at.p_documents) v(step, document, kind, entity, value, list, rank, told_at, valid_from, valid_to, stated, last_at, gone_at)
+         ), best AS (
+          SELECT DISTINCT ON (p.step, p.document) p.step,
+             p.document,
+             p.kind,
+             p.entity,
+             p.value,
+             p.list,
+             p.rank,
+             p.told_at,
+             p.valid_from,
+             p.valid_to,
+             p.stated,
+             p.last_at,
+             p.gone_at,
+             p.place
+            FROM placed p
+           ORDER BY p.step, p.document, p.place,
+                 CASE p.place
+                     WHEN 'now'::text THEN p.valid_from
+                     WHEN 'past'::text THEN p.valid_to
+                     ELSE NULL::timestamp with time zone
+                 END DESC,
+                 CASE
+                     WHEN (p.place = 'to come'::text) THEN p.valid_from
+                     ELSE NULL::timestamp with time zone
+                 END, p.told_at DESC, p.rank DESC
+         ), every AS (
+          SELECT p.step,
+             p.document,
+             min(p.told_at) AS first_at,
+             bool_or((p.place = 'to come'::text)) AS follows,
+             jsonb_agg(DISTINCT p.value) FILTER (WHERE ((p.place = 'now'::text) AND p.stated)) AS rivals
+            FROM placed p
+           GROUP BY p.step, p.document
+         )
+  SELECT b.step,
+     b.document,
+     b.kind,
+     b.entity,
+     b.value,
+         CASE b.place
+             WHEN 'now'::text THEN 'value'::text
+             WHEN 'to come'::text THEN 'future'::text
+             ELSE
+             CASE
+                 WHEN (b.gone_at = b.valid_to) THEN 'deleted'::text
+                 WHEN e.follows THEN 'gap'::text
+                 ELSE 'ended'::text
+             END
+         END AS "case",
+         CASE b.place
+             WHEN 'now'::text THEN GREATEST(b.told_at, b.valid_from)
+             WHEN 'past'::text THEN GREATEST(b.told_at, b.valid_to)
+             ELSE b.valid_from
+         END AS valid_from,
+     b.told_at,
+     b.valid_from,
+     b.valid_to,
+     b.last_at,
+     b.gone_at,
+         CASE
+             WHEN (jsonb_array_length(e.rivals) > 1) THEN e.rivals
+             ELSE NULL::jsonb
+         END AS "case",
+     e.first_at
+    FROM (best b
+      JOIN every e ON (((e.step = b.step) AND (e.document = b.document))));
+END;
+
+ALTER FUNCTION read.dimension_at(p_flow text, p_at timestamp with time zone, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
+
+-- Name: dimension_closed(jsonb, jsonb); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN COALESCE(((p_rules -> 'closed'::text) ? lower(COALESCE(((p_rules -> 'values'::text) ->> (p_value ->> 'status'::text)), (p_value ->> 'status'::text)))), false);
+
+ALTER FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) OWNER TO tieout_owner;
+
+-- Name: dimension_differs(jsonb, jsonb, jsonb); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN (SELECT COALESCE(array_agg(x.name ORDER BY x.name), '{}'::text[]) AS "coalesce" FROM (jsonb_array_elements_text((dimension_differs.p_rules -> 'attributes'::text)) x(name) CROSS JOIN LATERAL (SELECT lower(btrim((dimension_differs.p_owned ->> x.name))) AS owned, lower(btrim(COALESCE(((dimension_differs.p_rules -> 'values'::text) ->> (dimension_differs.p_held ->> x.name)), (dimension_differs.p_held ->> x.name)))) AS held) t) WHERE CASE WHEN (((dimension_differs.p_rules -> 'decimals'::text) ? x.name) AND (t.owned ~ '^-?\d+(\.\d+)?$'::text) AND (t.held ~ '^-?\d+(\.\d+)?$'::text)) THEN ((t.owned)::numeric <> (t.held)::numeric) ELSE (t.owned IS DISTINCT FROM t.held) END);
+
+ALTER FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) OWNER TO tieout_owner;
+
+-- Name: documents(timestamp with time zone, bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.documents(p_as_known timestamp with time zone, p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(document bigint, document_id uuid, component bigint, kind text, scope text, number text)
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_nestloop TO 'off'
+    SET jit TO 'off'
+    SET work_mem TO '64MB'
+    BEGIN ATOMIC
+ WITH once AS MATERIALIZED (
+          SELECT read.seq_at(documents.p_as_known) AS seq
+         )
+  SELECT m.document,
+     m.content_id,
+     m.component,
+     m.kind,
+     r.scope,
+     r.value
+    FROM (((once
+      CROSS JOIN LATERAL tieout.membership(once.seq, documents.p_documents) m(document, component, kind, content_id))
+      JOIN LATERAL tieout.names_of(documents.p_documents, once.seq) r(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((r.document = m.document) AND (r.role = 0))))
+      JOIN tieout.batch b ON (((b.id = r.batch) AND (b.seq <= once.seq))));
+END;
+
+ALTER FUNCTION read.documents(p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
+
+-- Name: due_at(jsonb, timestamp with time zone, text); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    AS $$
+DECLARE
+    n integer := split_part(p_rule, ' ', 1)::integer;
+    unit text := rtrim(substr(p_rule, strpos(p_rule, ' ') + 1), 's');
+    local timestamp;
+    basis_day date;
+    elapsed interval;
+    answer timestamptz;
+BEGIN
+    IF p_basis IS NULL OR p_rule IS NULL THEN
+        RETURN NULL;
+    END IF;
+    CASE unit
+        WHEN 'minute' THEN RETURN p_basis + make_interval(mins => n);
+        WHEN 'hour' THEN RETURN p_basis + make_interval(hours => n);
+        WHEN 'day' THEN RETURN p_basis + make_interval(hours => 24 * n);
+        WHEN 'business day' THEN
+            local := p_basis AT TIME ZONE (p_calendar ->> 'timezone');
+            basis_day := local::date + (local::time > (p_calendar ->> 'closes')::time)::integer;
+            IF n = 0 THEN
+                SELECT closes_at INTO answer FROM tieout.business_day
+                WHERE calendar = p_calendar ->> 'days' AND day >= basis_day ORDER BY day LIMIT 1;
+            ELSE
+                SELECT closes_at INTO answer FROM tieout.business_day
+                WHERE calendar = p_calendar ->> 'days' AND day > basis_day
+                ORDER BY day OFFSET n - 1 LIMIT 1;
+            END IF;
+        WHEN 'business hour' THEN
+            SELECT open_before + least(p_basis - opens_at, closes_at - opens_at) INTO elapsed
+            FROM tieout.business_day
+            WHERE calendar = p_calendar ->> 'days' AND opens_at <= p_basis
+            ORDER BY day DESC LIMIT 1;
+            elapsed := elapsed + make_interval(hours => n);
+            SELECT opens_at + (elapsed - open_before) INTO answer FROM tieout.business_day
+            WHERE calendar = p_calendar ->> 'days' AND closes_at >= p_basis
+              AND open_before + (closes_at - opens_at) >= elapsed
+            ORDER BY day LIMIT 1;
+    END CASE;
+    RETURN answer;
+END $$;
+
+ALTER FUNCTION tieout.due_at(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) OWNER TO tieout_owner;
+
+-- Name: due_at(text, timestamp with time zone, text, timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN tieout.due_at(tieout.calendar_of(read.configuration(p_as_known), p_entity), p_basis, p_rule);
+
+ALTER FUNCTION read.due_at(p_entity text, p_basis timestamp with time zone, p_rule text, p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: due_in(jsonb, timestamp with time zone, text); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN tieout.due_at(p_calendar, p_basis, p_rule);
+
+ALTER FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) OWNER TO tieout_owner;
 
 -- Name: flow_types(jsonb); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
@@ -1131,55 +1551,6 @@ CREATE FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) RETUR
     RETURN LEAST((p_line * (((p_body -> 'attributes'::text) ->> 'lines'::text))::integer), p_max);
 
 ALTER FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) OWNER TO tieout_owner;
-
--- Name: step_events(text, timestamp with time zone, timestamp with time zone, text[], bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
-
-CREATE FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[] DEFAULT NULL::text[], p_documents bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(step text, side text, component bigint, document bigint, kind text, type text, occurred_at timestamp with time zone, rank bigint, amount_minor bigint, currency text, entity text, event_id uuid, body jsonb, via bigint, via_number text)
-    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100000
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_nestloop TO 'off'
-    SET enable_mergejoin TO 'off'
-    SET jit TO 'off'
-    SET work_mem TO '64MB'
-    BEGIN ATOMIC
- WITH once AS MATERIALIZED (
-          SELECT tieout.flow_definition(step_events.p_flow, step_events.p_as_known) AS flow,
-             read.seq_at(step_events.p_as_known) AS seq
-         ), step_type AS MATERIALIZED (
-          SELECT (s.value ->> 'name'::text) AS step,
-             (s.value -> 'via'::text) AS via,
-             side.side,
-             jsonb_array_elements_text((s.value -> side.side)) AS type
-            FROM once once_1,
-             LATERAL jsonb_array_elements((once_1.flow -> 'steps'::text)) s(value),
-             unnest(ARRAY['done_by'::text, 'undone_by'::text, 'failed_by'::text, 'skip_when'::text]) side(side)
-           WHERE ((step_events.p_steps IS NULL) OR ((s.value ->> 'name'::text) = ANY (step_events.p_steps)))
-         ), types AS MATERIALIZED (
-          SELECT array_agg(DISTINCT step_type.type) AS types
-            FROM step_type
-         )
-  SELECT t.step,
-     t.side,
-     e.component,
-     e.document,
-     e.kind,
-     e.type,
-     e.occurred_at,
-     e.rank,
-     e.amount_minor,
-     e.currency,
-     e.entity,
-     e.event_id,
-     e.body,
-     e.via,
-     e.via_number
-    FROM (((once
-      CROSS JOIN types)
-      CROSS JOIN LATERAL tieout.flow_events(once.flow, types.types, step_events.p_as_of, once.seq, step_events.p_documents) e(component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_kind, via_number))
-      JOIN step_type t ON (((t.type = e.type) AND ((e.via IS NULL) OR (t.via ? e.via_kind)))));
-END;
-
-ALTER FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) OWNER TO tieout_owner;
 
 -- Name: steps(text, timestamp with time zone, timestamp with time zone, jsonb, text[], bigint[]); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
@@ -1855,6 +2226,58 @@ END $$;
 
 ALTER FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) OWNER TO tieout_owner;
 
+-- Name: unlisted(bigint, timestamp with time zone); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.unlisted(p_seq bigint, p_as_of timestamp with time zone) RETURNS TABLE(document bigint, list text, line text, last_at timestamp with time zone, gone_at timestamp with time zone, again_at timestamp with time zone)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ WITH whole AS MATERIALIZED (
+          SELECT w.list,
+             w.at
+            FROM tieout.whole_lists(unlisted.p_seq) w(list, at, rows, part_name, believed)
+           WHERE (w.believed AND (w.at <= unlisted.p_as_of))
+         ), listing AS (
+          SELECT DISTINCT e.document,
+             (e.body #>> '{listed,list}'::text[]) AS list,
+             (e.body #>> '{listed,row}'::text[]) AS line,
+             e.occurred_at AS at
+            FROM (tieout.batch b
+              JOIN tieout.event e ON ((e.batch = b.id)))
+           WHERE ((b.seq <= unlisted.p_seq) AND (e.body ? 'listed'::text) AND (e.occurred_at <= unlisted.p_as_of) AND (b.stream IN ( SELECT o.stream
+                    FROM (tieout.snapshot w
+                      JOIN tieout.batch o ON ((o.id = w.batch))))) AND (NOT (EXISTS ( SELECT
+                    FROM tieout.supersession x
+                   WHERE ((x.event_id = e.event_id) AND (x.revision_no = e.revision_no) AND (x.month = e.month) AND (x.seq <= unlisted.p_seq))))))
+         ), line AS (
+          SELECT l_1.document,
+             l_1.list,
+             l_1.line,
+             l_1.at,
+             lead(l_1.at) OVER (PARTITION BY l_1.document, l_1.list, l_1.line ORDER BY l_1.at) AS again_at
+            FROM listing l_1
+         ), next_list AS MATERIALIZED (
+          SELECT i.list,
+             i.at,
+             ( SELECT min(w.at) AS min
+                    FROM whole w
+                   WHERE ((w.list = i.list) AND (w.at > i.at))) AS next_at
+            FROM ( SELECT DISTINCT l_1.list,
+                     l_1.at
+                    FROM listing l_1) i
+         )
+  SELECT l.document,
+     l.list,
+     l.line,
+     l.at,
+     n.next_at,
+     l.again_at
+    FROM (line l
+      JOIN next_list n ON (((n.list = l.list) AND (n.at = l.at))))
+   WHERE (n.next_at < COALESCE(l.again_at, 'infinity'::timestamp with time zone));
+END;
+
+ALTER FUNCTION tieout.unlisted(p_seq bigint, p_as_of timestamp with time zone) OWNER TO tieout_owner;
+
 -- Name: tieout_migration; Type: TABLE; Schema: public; Owner: tieout_owner
 
 CREATE TABLE public.tieout_migration (
@@ -1863,17 +2286,6 @@ CREATE TABLE public.tieout_migration (
 );
 
 ALTER TABLE public.tieout_migration OWNER TO tieout_owner;
-
--- Name: stream; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.stream (
-    id smallint NOT NULL,
-    source text NOT NULL,
-    stream text NOT NULL,
-    namespace text NOT NULL
-);
-
-ALTER TABLE tieout.stream OWNER TO tieout_owner;
 
 -- Name: batch; Type: VIEW; Schema: read; Owner: tieout_owner
 
@@ -2657,6 +3069,11 @@ ALTER TABLE ONLY tieout.remapping
 ALTER TABLE ONLY tieout.revised
     ADD CONSTRAINT revised_pkey PRIMARY KEY (event_id);
 
+-- Name: snapshot snapshot_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.snapshot
+    ADD CONSTRAINT snapshot_pkey PRIMARY KEY (batch);
+
 -- Name: standing standing_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
 ALTER TABLE ONLY tieout.standing
@@ -2885,6 +3302,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.quarant
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.remapping FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
+-- Name: snapshot append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.snapshot FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
 -- Name: standing append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.standing FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
@@ -3020,6 +3441,11 @@ ALTER TABLE ONLY tieout.remapping
 
 ALTER TABLE ONLY tieout.remapping
     ADD CONSTRAINT remapping_seq_fkey FOREIGN KEY (seq) REFERENCES tieout.commit_log(seq);
+
+-- Name: snapshot snapshot_batch_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.snapshot
+    ADD CONSTRAINT snapshot_batch_fkey FOREIGN KEY (batch) REFERENCES tieout.batch(id) DEFERRABLE INITIALLY DEFERRED;
 
 -- Name: standing standing_evaluated_fkey; Type: FK CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -3183,6 +3609,57 @@ GRANT SELECT,INSERT ON TABLE tieout.reference_history TO tieout_app;
 
 REVOKE ALL ON FUNCTION tieout.names_of(p_documents bigint[], p_seq bigint) FROM PUBLIC;
 
+-- Name: FUNCTION lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) FROM PUBLIC;
+
+-- Name: FUNCTION flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) FROM PUBLIC;
+
+-- Name: FUNCTION step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) TO tieout_app;
+
+-- Name: TABLE snapshot; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.snapshot TO tieout_app;
+
+-- Name: TABLE stream; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.stream TO tieout_app;
+
+-- Name: FUNCTION whole_lists(p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.whole_lists(p_seq bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.whole_lists(p_seq bigint) TO tieout_app;
+
+-- Name: FUNCTION dimension_values(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.dimension_values(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.dimension_values(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.dimension_values(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_app;
+
+-- Name: FUNCTION dimension_at(p_flow text, p_at timestamp with time zone, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.dimension_at(p_flow text, p_at timestamp with time zone, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.dimension_at(p_flow text, p_at timestamp with time zone, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_reader;
+GRANT ALL ON FUNCTION read.dimension_at(p_flow text, p_at timestamp with time zone, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_app;
+
+-- Name: FUNCTION dimension_closed(p_rules jsonb, p_value jsonb); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) TO tieout_reader;
+GRANT ALL ON FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) TO tieout_app;
+
+-- Name: FUNCTION dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) TO tieout_reader;
+GRANT ALL ON FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) TO tieout_app;
+
 -- Name: FUNCTION documents(p_as_known timestamp with time zone, p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION read.documents(p_as_known timestamp with time zone, p_documents bigint[]) FROM PUBLIC;
@@ -3204,14 +3681,6 @@ GRANT ALL ON FUNCTION read.due_at(p_entity text, p_basis timestamp with time zon
 REVOKE ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) FROM PUBLIC;
 GRANT ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) TO tieout_reader;
 GRANT ALL ON FUNCTION read.due_in(p_calendar jsonb, p_basis timestamp with time zone, p_rule text) TO tieout_app;
-
--- Name: FUNCTION lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION tieout.lent_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) FROM PUBLIC;
-
--- Name: FUNCTION flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]); Type: ACL; Schema: tieout; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION tieout.flow_events(p_flow jsonb, p_types text[], p_as_of timestamp with time zone, p_seq bigint, p_documents bigint[]) FROM PUBLIC;
 
 -- Name: FUNCTION flow_types(p_flow jsonb); Type: ACL; Schema: tieout; Owner: tieout_owner
 
@@ -3284,12 +3753,6 @@ REVOKE ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer
 GRANT ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) TO tieout_reader;
 GRANT ALL ON FUNCTION read.rounding(p_body jsonb, p_line integer, p_max integer) TO tieout_app;
 
--- Name: FUNCTION step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) TO tieout_reader;
-GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) TO tieout_app;
-
 -- Name: FUNCTION steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[], p_documents bigint[]); Type: ACL; Schema: read; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_rules jsonb, p_steps text[], p_documents bigint[]) FROM PUBLIC;
@@ -3356,13 +3819,14 @@ REVOKE ALL ON FUNCTION tieout.refuse_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) TO tieout_app;
 
+-- Name: FUNCTION unlisted(p_seq bigint, p_as_of timestamp with time zone); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.unlisted(p_seq bigint, p_as_of timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.unlisted(p_seq bigint, p_as_of timestamp with time zone) TO tieout_app;
+
 -- Name: TABLE tieout_migration; Type: ACL; Schema: public; Owner: tieout_owner
 
 GRANT SELECT ON TABLE public.tieout_migration TO tieout_app;
-
--- Name: TABLE stream; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.stream TO tieout_app;
 
 -- Name: TABLE batch; Type: ACL; Schema: read; Owner: tieout_owner
 

@@ -6,7 +6,9 @@ changed is read on if it only grew, and else from its beginning; the store knows
 """
 
 import glob
+import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +16,7 @@ import msgspec
 
 from collector.clock import Clock, now
 from collector.connector import Chunk, Cursor, End, Ending, Part, Spec
-from collector.errors import NotConnected, Transient
+from collector.errors import Misconfigured, NotConnected, Transient
 from connectors.files.options import LINE_FORMATS, FilesOptions, Layout
 from connectors.files.sniff import SAMPLE_BYTES, encoding_of, is_utf16, layout_of
 from connectors.kit.identity import (
@@ -30,6 +32,8 @@ from connectors.kit.identity import (
     utf16,
 )
 from connectors.kit.streams import head_of, opened
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FilesReader:
@@ -126,10 +130,34 @@ class FilesReader:
         file_head = head(file)
         with opened(file.path, gzip=file.gzip, utf16=recoded) as (stream, raw):
             source = Source(file, file_head, layout, stream, raw)
-            if layout.format in LINE_FORMATS:
-                yield from LinesPass(source, self._options, self._clock).chunks(cursor)
-            else:
-                yield from DocumentPass(source, self._options).chunks(cursor)
+            reading: LinesPass | DocumentPass = (
+                LinesPass(source, self._options, self._clock)
+                if layout.format in LINE_FORMATS
+                else DocumentPass(source, self._options)
+            )
+            told = self._told(file)
+            for chunk in reading.chunks(cursor):
+                yield _with(chunk, told) if told else chunk
+
+    def _told(self, file: Found) -> dict[str, str]:
+        """Return the fields that a file's name and time give each of its records.
+
+        Raises:
+            Misconfigured: its name does not look as `file_name` says.
+        """
+        told: dict[str, str] = {}
+        if self._options.file_name is not None:
+            named = re.fullmatch(self._options.file_name, file.path.name)
+            if named is None:
+                raise Misconfigured(
+                    f"its name does not look as `file_name` says ({self._options.file_name}): correct that, or "
+                    "narrow `path` to the files that are meant."
+                )
+            told |= named.groupdict(default="")
+        if self._options.file_time is not None:
+            changed_at = EPOCH + timedelta(microseconds=file.mtime_ns // 1_000)
+            told[self._options.file_time] = changed_at.isoformat()
+        return told
 
     def _continues(self, cursor: Cursor, file: Found) -> bool:
         """Tell whether the cursor holds for what the file is now."""
@@ -155,6 +183,15 @@ class FilesReader:
         source_head = head(file)[:HEAD_BYTES_MAX]
         cursor = {"at": file.at, "size": file.size, "mtime_ns": file.mtime_ns, "records": 0}
         return Chunk([], cursor | marks(source_head, b""), End(Ending.OPEN))
+
+
+def _with(chunk: Chunk, told: dict[str, str]) -> Chunk:
+    """Add fields to a chunk's records."""
+    records = [
+        r if r.body is None else msgspec.structs.replace(r, body=r.body | told)
+        for r in chunk.records
+    ]
+    return msgspec.structs.replace(chunk, records=records)
 
 
 def sniffed(file: Found, options: FilesOptions) -> Layout | None:

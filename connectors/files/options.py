@@ -77,6 +77,15 @@ class FilesOptions(Definition):
         5.0, description="Quiet time after which the last multi-line record is taken as whole", ge=0
     )
 
+    file_name: str | None = Field(
+        None,
+        description="Regular expression for the whole name of a file; its named groups become fields of each record",
+        examples=[r"csks_(?P<as_of>\d{8})\.csv"],
+    )
+    file_time: str | None = Field(
+        None, description="The field of each record that holds when its file was last changed"
+    )
+
     @property
     def paths(self) -> list[str]:
         """The path or paths as a list."""
@@ -106,7 +115,7 @@ class FilesOptions(Definition):
             raise ValueError(f"`encoding: {encoding}` is not supported: convert the file to utf-8")
         return name
 
-    @field_validator("pattern", "starts")
+    @field_validator("pattern", "starts", "file_name")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
         try:
@@ -128,8 +137,10 @@ class FilesOptions(Definition):
                     f"`{key}` means nothing for `format: {self.format}`, only for"
                     f" {' and '.join(sorted(formats))}: remove it or change `format`"
                 )
-        if self.pattern is not None and not re.compile(self.pattern).groupindex:
-            raise ValueError("`pattern` has no named group: write (?P<name>…) around each value")
+        for key in ("pattern", "file_name"):
+            pattern = getattr(self, key)
+            if pattern is not None and not re.compile(pattern).groupindex:
+                raise ValueError(f"`{key}` has no named group: write (?P<name>…) around each value")
         return self
 
 

@@ -10,6 +10,7 @@ from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.publish import publish
 from collector.settings.load import Configuration
 from collector.store import ingest, streams
+from collector.store.snapshots import Whole
 from control_checks.cases import STREAM, Fact
 from tests.support.store import at
 
@@ -25,14 +26,23 @@ async def begin(conn: ingest.Connection, settings: Configuration, clock: Clock) 
 
 
 async def tell(
-    conn: ingest.Connection, source: str, events: Sequence[Event], clock: Clock, most: int = MOST
+    conn: ingest.Connection,
+    source: str,
+    events: Sequence[Event],
+    clock: Clock,
+    most: int = MOST,
+    *,
+    whole: bool = False,
 ) -> None:
-    """Commit events as one batch that a source's stream was read to its end in."""
+    """Commit events as one batch that a source's stream was read to its end in; perhaps a `whole` list."""
     stream = await streams.register(conn, source, STREAM, source)
     row = ingest.BatchRow(
         0, stream, None, source, "m", None, None, read=len(events), ending="intact"
     )
-    await commit(conn, batch_of(row, list(events)), lambda _kind: most, clock)
+    batch = batch_of(row, list(events))
+    if whole:
+        batch.whole = Whole(events[0].event_id, events[0].month, len(events))
+    await commit(conn, batch, lambda _kind: most, clock)
 
 
 async def tell_in_turn(
@@ -42,4 +52,6 @@ async def tell_in_turn(
     listed = sorted(facts, key=lambda fact: (fact.known_at, fact.stream))
     await begin(conn, settings, at(listed[0].known_at - timedelta(days=1)))
     for (known_at, source), together in groupby(listed, lambda f: (f.known_at, f.stream)):
-        await tell(conn, source, [fact.event for fact in together], at(known_at), most)
+        rows = list(together)
+        whole = all(fact.of_whole_list for fact in rows)
+        await tell(conn, source, [fact.event for fact in rows], at(known_at), most, whole=whole)

@@ -17,7 +17,8 @@ class Parameters(Definition):
 
     A kind of master data is a flow: its anchor is the kind, the step `owner` is done by the owner's
     events on a code, and each of `consumers` by the events by which a consumer took a value. The values
-    are attributes of the events; `valid_from` says from when on one is valid, otherwise from its event on.
+    are attributes of the events, or of the rows of whole lists; `valid` of the mapping says from when until when one
+    is valid, otherwise from its event or list on (docs/dimensions.md).
     """
 
     owner: NeededStep = "owned"
@@ -28,6 +29,9 @@ class Parameters(Definition):
     due: Duration = Field("24 hours", description="4 hours for employees and approvers")
     due_closed: Duration = Field("1 hour", description="For closures and blocks")
     closed: list[str] = Field(["closed", "blocked"], description="What `status` means closed")
+    decimals: list[Kind] = Field(
+        [], description="Attributes that are decimal numbers: 1.0830 is 1.083, digit by digit"
+    )
     values: dict[str, str] = Field(
         {}, description="A consumer's word, and the owner's for the same"
     )
@@ -103,7 +107,11 @@ CHECK = Check(
         "FUTURE_DATED": "the owner's first value is valid only later",
         "LIST_NOT_SYNCHRONISED": "it differs because its list's synchronisation stopped, which is the exception",
     },
-    unevaluable={"NO_DUE_TIME": "its entity has no calendar, and the due time needs one"},
+    unevaluable={
+        "NO_DUE_TIME": "its entity has no calendar, and the due time needs one",
+        "GAP": "one row has ended and the next has not begun: there is no value to compare",
+        "OVERLAP": "several rows state to be valid, with different values",
+    },
     traps=(
         "A closure that is effective only later",
         "A status that only the consumer has",
@@ -111,6 +119,10 @@ CHECK = Check(
         "A deliberate subset",
         "Closed long ago",
         "A change that was not known then",
+        "A list that is cut off",
+        "A row that begins later",
+        "Rows that overlap with the same value",
+        "A number that is written otherwise",
     ),
     evidence="Both values with valid-from and seen-at, and the transactions that used the stale one, in count and amount.",
     parameters=Parameters,

@@ -8,36 +8,41 @@ step AS MATERIALIZED (
     SELECT s.value ->> 'name' AS step, s.value ->> 'system' AS system
     FROM jsonb_array_elements(read.configuration($3) -> 'flows') f, jsonb_array_elements(f -> 'steps') s
     WHERE f ->> 'flow' = $1),
-value AS MATERIALIZED (  -- every value that somebody gave a code: known at K, told by T, valid from when
-    SELECT e.step, ltrim(lower(d.number), '0') AS code, d.document_id, d.number, e.kind, e.entity, e.occurred_at, e.rank,
-           coalesce(e.body -> 'attributes', '{}') || jsonb_strip_nulls(jsonb_build_object('status', e.body -> 'status')) AS a,
-           greatest(e.occurred_at, coalesce((e.body -> 'attributes' ->> 'valid_from')::timestamptz, e.occurred_at)) AS from_at,
-           coalesce((e.body -> 'attributes' ->> 'valid_from')::timestamptz, e.occurred_at) AS valid_from
-    FROM read.step_events($1, $2, $3, p_documents => (SELECT documents FROM own)) e
-    JOIN read.documents($3, (SELECT documents FROM own)) d ON d.document = e.document WHERE e.side = 'done_by'),
-owner AS (  -- the owner's value effective at T; none where all lie in the future
-    SELECT DISTINCT ON (v.code) v.*, v.valid_from > $2 AS future, coalesce(lower(v.a ->> 'status') = ANY (closed.words), false) AS closed,
-           min(v.occurred_at) OVER (PARTITION BY v.code) AS first_at
-    FROM p CROSS JOIN LATERAL (SELECT ARRAY(SELECT jsonb_array_elements_text(p.p -> 'closed')) AS words) closed
-    JOIN value v ON v.step = p.p ->> 'owner'
-    ORDER BY v.code, v.valid_from > $2, v.valid_from DESC, v.occurred_at DESC, v.rank DESC),
+said AS MATERIALIZED (  -- what everybody has of each code at T: the value that is valid then, known at K and told by T
+    SELECT v.*, ltrim(lower(d.number), '0') AS code, d.document_id, d.number
+    FROM read.dimension_at($1, $2, $2, $3, (SELECT documents FROM own)) v
+    JOIN read.documents($3, (SELECT documents FROM own)) d ON d.document = v.document),
+owner AS (
+    SELECT DISTINCT ON (s.code) s.*, s.value AS a, s.since AS from_at, s.state = 'future' AS future,
+           s.state IN ('deleted', 'ended') OR read.dimension_closed(p.p - 'values', s.value) AS closed
+    FROM p JOIN said s ON s.step = p.p ->> 'owner'
+    ORDER BY s.code, s.state = 'future', s.state <> 'value', s.since DESC, s.document),
+heard AS MATERIALIZED (  -- when each list was last synchronised
+    SELECT DISTINCT ON (e.step) e.step, e.occurred_at AS last_at, d.document_id, d.number, e.kind, e.entity
+    FROM p CROSS JOIN read.step_events($1, $2, $3, ARRAY(SELECT s.value FROM p, jsonb_each_text(p.p -> 'synchronised') s),
+                                       (SELECT documents FROM own)) e
+    JOIN read.documents($3, (SELECT documents FROM own)) d ON d.document = e.document
+    WHERE e.side = 'done_by' ORDER BY e.step, e.occurred_at DESC, d.document),
 consumer AS (
     SELECT c.step, s.system, h.last_at AS synchronised_at
     FROM p CROSS JOIN jsonb_array_elements_text(p.p -> 'consumers') c(step) JOIN step s ON s.step = c.step
-    LEFT JOIN (SELECT step, max(occurred_at) AS last_at FROM value GROUP BY step) h
-        ON h.step = p.p -> 'synchronised' ->> c.step),
-held AS (  -- what each consumer holds at T
-    SELECT DISTINCT ON (v.step, v.code) v.* FROM value v JOIN consumer c ON c.step = v.step
-    ORDER BY v.step, v.code, v.occurred_at DESC, v.rank DESC),
+    LEFT JOIN heard h ON h.step = p.p -> 'synchronised' ->> c.step),
+held AS (
+    SELECT DISTINCT ON (s.step, s.code) s.*, s.value AS a FROM said s JOIN consumer c ON c.step = s.step
+    WHERE s.state NOT IN ('deleted', 'future')
+    ORDER BY s.step, s.code, s.state <> 'value', s.since DESC, s.document),
 compared AS (
     SELECT c.step, c.system, c.synchronised_at, o.code AS owned, o.future, o.closed, o.from_at, o.first_at, h.code AS has, h.a AS held,
            coalesce(o.number, h.number) AS number, coalesce(o.document_id, h.document_id) AS document_id,
-           coalesce(o.kind, h.kind) AS kind, coalesce(o.entity, h.entity) AS entity, o.a,
-           coalesce(lower(coalesce(p.p -> 'values' ->> (h.a ->> 'status'), h.a ->> 'status')) = ANY (
-               ARRAY(SELECT jsonb_array_elements_text(p.p -> 'closed'))), false) AS held_closed,
-           (SELECT min(x.name) FROM jsonb_array_elements_text(p.p -> 'attributes') x(name)
-            WHERE lower(btrim(o.a ->> x.name)) IS DISTINCT FROM
-                  lower(btrim(coalesce(p.p -> 'values' ->> (h.a ->> x.name), h.a ->> x.name)))) AS differing
+           coalesce(o.kind, h.kind) AS kind, coalesce(o.entity, h.entity) AS entity, o.a, o.last_at,
+           CASE WHEN o.state IN ('deleted', 'ended') THEN o.state ELSE o.a ->> 'status' END AS status,
+           CASE WHEN o.state = 'gap' OR h.state = 'gap' THEN 'GAP'
+                WHEN EXISTS (SELECT FROM jsonb_array_elements_text(p.p -> 'attributes') x(name),
+                                         unnest(ARRAY[o.rivals, h.rivals]) several
+                             WHERE (SELECT count(DISTINCT coalesce(r.value ->> x.name, '')) > 1
+                                    FROM jsonb_array_elements(several) r)) THEN 'OVERLAP' END AS unclear,
+           h.state = 'ended' OR read.dimension_closed(p.p, h.a) AS held_closed,
+           (read.dimension_differs(p.p, o.a, h.a))[1] AS differing
     FROM p CROSS JOIN consumer c
     JOIN (SELECT code FROM owner UNION SELECT code FROM held) every ON true
     LEFT JOIN owner o ON o.code = every.code
@@ -76,14 +81,13 @@ used AS (
           FROM item i JOIN usage u ON u.code = i.owned AND u.occurred_at >= i.from_at
           WHERE i.wrong IS NOT NULL GROUP BY i.step, i.owned, u.currency) i GROUP BY i.step, i.owned),
 list AS (  -- one for each list that is no longer synchronised, instead of one for each code
-    SELECT DISTINCT ON (c.step) c.step, c.system, c.synchronised_at, v.document_id, v.number, v.kind, v.entity
-    FROM p CROSS JOIN consumer c JOIN value v ON v.step = p.p -> 'synchronised' ->> c.step
-    WHERE c.synchronised_at < $2 - make_interval(hours => (p.p ->> 'stopped_hours')::int)
-    ORDER BY c.step, v.occurred_at DESC)
+    SELECT c.step, c.system, c.synchronised_at, h.document_id, h.number, h.kind, h.entity
+    FROM p CROSS JOIN consumer c JOIN heard h ON h.step = p.p -> 'synchronised' ->> c.step
+    WHERE c.synchronised_at < $2 - make_interval(hours => (p.p ->> 'stopped_hours')::int))
 SELECT document_id AS subject, number, entity, NULL::bigint AS amount_minor, NULL::text AS currency,
-       CASE WHEN item.owned IS NULL OR future THEN 'excluded' WHEN wrong IS NULL THEN 'ok' WHEN stopped THEN 'excluded'
+       CASE WHEN item.owned IS NULL OR future THEN 'excluded' WHEN unclear IS NOT NULL THEN 'unevaluable' WHEN wrong IS NULL THEN 'ok' WHEN stopped THEN 'excluded'
             WHEN due_at IS NULL THEN 'unevaluable' WHEN $2 <= due_at THEN 'pending' ELSE 'breach' END AS finding,
-       CASE WHEN item.owned IS NULL THEN 'CONSUMER_ONLY' WHEN future THEN 'FUTURE_DATED' WHEN wrong IS NULL THEN ''
+       CASE WHEN item.owned IS NULL THEN 'CONSUMER_ONLY' WHEN future THEN 'FUTURE_DATED' WHEN unclear IS NOT NULL THEN unclear WHEN wrong IS NULL THEN ''
             WHEN stopped THEN 'LIST_NOT_SYNCHRONISED' WHEN due_at IS NULL THEN 'NO_DUE_TIME'
             WHEN $2 <= due_at THEN '' ELSE wrong END AS reason,
        'absence' AS proof, ARRAY[p.p ->> 'owner', item.step] AS missing, from_at AS basis_at,
@@ -91,7 +95,7 @@ SELECT document_id AS subject, number, entity, NULL::bigint AS amount_minor, NUL
        'as ' || (SELECT system FROM step s WHERE s.step = p.p ->> 'owner') AS expected, coalesce(wrong, '') AS actual,
        NULL::bigint AS difference_minor,
        jsonb_build_object('kind', kind, 'owner', (SELECT system FROM step s WHERE s.step = p.p ->> 'owner'), 'consumer', system,
-           'rule', rule, 'closed', closed, 'status', a ->> 'status', 'held_status', held ->> 'status', 'attribute', differing,
+           'rule', rule, 'closed', closed, 'status', status, 'held_status', held ->> 'status', 'last_listed_at', last_at, 'attribute', differing,
            'value', a ->> differing, 'held', held ->> differing, 'used', coalesce(used.n, 0), 'amounts', used.amounts) AS details
 FROM p, item LEFT JOIN used ON used.step = item.step AND used.owned = item.owned
 UNION ALL

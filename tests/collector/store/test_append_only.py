@@ -32,6 +32,7 @@ FACTS = (
     "quarantine_refusal",
     "quarantine_resolution",
     "remapping",
+    "snapshot",
     "standing",
     "supersession",
     "sweep",
