@@ -146,7 +146,7 @@ class Schedule:
         while not stop.is_set():
             await pause(stop, BRIDGE_LOOK_S)
             try:
-                if self.leads and await current.is_due(self.engine):
+                if self.leads and not stop.is_set() and await current.is_due(self.engine):
                     async with self._slots:
                         kept = await current.keep_current(self.engine)
                     _log.info("Computed %d bridges as of %s.", len(kept), kept[0].as_of)

@@ -33,7 +33,7 @@ from collector.store.session import Store
 
 FORMAT = 1
 ARCHIVE, MANIFEST = "store.pgdump", "manifest.json"
-DUMP = ("--format=custom", "--exclude-extension=*", "--no-publications", "--no-subscriptions")
+DUMP = ("--format=custom", "--extension=pg_trgm", "--no-publications", "--no-subscriptions")
 PSQL = ("--no-psqlrc", "--quiet", "--output=/dev/null", "--set=ON_ERROR_STOP=1")
 
 Told = Callable[[int], None]
