@@ -721,13 +721,47 @@ END;
 
 ALTER FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) OWNER TO tieout_owner;
 
+-- Name: quarantine; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.quarantine (
+    id bigint NOT NULL,
+    batch bigint NOT NULL,
+    stream smallint NOT NULL,
+    part_name text NOT NULL,
+    "position" bigint NOT NULL,
+    start bigint NOT NULL,
+    length bigint NOT NULL,
+    content uuid NOT NULL,
+    sha256 text NOT NULL,
+    reason text NOT NULL,
+    sentence text NOT NULL,
+    field text NOT NULL,
+    shape text NOT NULL
+);
+
+ALTER TABLE tieout.quarantine OWNER TO tieout_owner;
+
+-- Name: quarantine_resolution; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.quarantine_resolution (
+    quarantine bigint NOT NULL,
+    seq bigint NOT NULL,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    CONSTRAINT quarantine_resolution_kind_check CHECK ((kind = ANY (ARRAY['replayed'::text, 'accepted'::text])))
+);
+
+ALTER TABLE tieout.quarantine_resolution OWNER TO tieout_owner;
+
 -- Name: snapshot; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.snapshot (
     batch bigint NOT NULL,
     event_id uuid NOT NULL,
     month date NOT NULL,
-    rows bigint NOT NULL
+    rows bigint NOT NULL,
+    refused uuid[] NOT NULL
 );
 
 ALTER TABLE tieout.snapshot OWNER TO tieout_owner;
@@ -757,13 +791,19 @@ CREATE FUNCTION tieout.whole_lists(p_seq bigint) RETURNS TABLE(list text, at tim
              e.occurred_at AS at,
              max(w_1.rows) AS rows,
              min(b.part_name) AS part_name
-            FROM (((tieout.snapshot w_1
+            FROM ((((tieout.snapshot w_1
               JOIN tieout.batch b ON (((b.id = w_1.batch) AND (b.seq <= whole_lists.p_seq))))
               JOIN tieout.stream s ON ((s.id = b.stream)))
               JOIN tieout.event e ON (((e.event_id = w_1.event_id) AND (e.month = w_1.month))))
-           WHERE (NOT (EXISTS ( SELECT
+              JOIN tieout.batch o ON (((o.id = e.batch) AND (o.seq <= whole_lists.p_seq))))
+           WHERE ((NOT (EXISTS ( SELECT
                     FROM tieout.supersession x
-                   WHERE ((x.event_id = e.event_id) AND (x.revision_no = e.revision_no) AND (x.month = e.month) AND (x.seq <= whole_lists.p_seq)))))
+                   WHERE ((x.event_id = e.event_id) AND (x.revision_no = e.revision_no) AND (x.month = e.month) AND (x.seq <= whole_lists.p_seq))))) AND (NOT (EXISTS ( SELECT
+                    FROM unnest(w_1.refused) x(content)
+                   WHERE (NOT (EXISTS ( SELECT
+                            FROM (tieout.quarantine q
+                              JOIN tieout.quarantine_resolution r ON ((r.quarantine = q.id)))
+                           WHERE ((q.stream = b.stream) AND (q.content = x.content) AND (r.kind = 'replayed'::text) AND (r.seq <= whole_lists.p_seq)))))))))
            GROUP BY s.namespace, e.occurred_at) w;
 END;
 
@@ -786,10 +826,10 @@ CREATE FUNCTION read.dimension_values(p_flow text, p_as_of timestamp with time z
              e.entity,
              e.rank,
              e.occurred_at,
-             ((COALESCE((e.body -> 'attributes'::text), '{}'::jsonb) - 'valid_from'::text) || jsonb_strip_nulls(jsonb_build_object('status', (e.body -> 'status'::text)))) AS value,
+             (COALESCE((e.body -> 'attributes'::text), '{}'::jsonb) || jsonb_strip_nulls(jsonb_build_object('status', (e.body -> 'status'::text)))) AS value,
              (e.body #>> '{listed,list}'::text[]) AS list,
              (e.body #>> '{listed,row}'::text[]) AS line,
-             (COALESCE((e.body #>> '{valid,from}'::text[]), (e.body #>> '{attributes,valid_from}'::text[])))::timestamp with time zone AS valid_from,
+             ((e.body #>> '{valid,from}'::text[]))::timestamp with time zone AS valid_from,
              ((e.body #>> '{valid,to}'::text[]))::timestamp with time zone AS valid_to
             FROM read.step_events(dimension_values.p_flow, dimension_values.p_as_of, dimension_values.p_as_known, p_documents => dimension_values.p_documents) e(step, side, component, document, kind, type, occurred_at, rank, amount_minor, currency, entity, event_id, body, via, via_number)
            WHERE (e.side = 'done_by'::text)
@@ -2034,26 +2074,6 @@ END $$;
 
 ALTER FUNCTION tieout.make_append_only(p_table regclass) OWNER TO tieout_owner;
 
--- Name: quarantine; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.quarantine (
-    id bigint NOT NULL,
-    batch bigint NOT NULL,
-    stream smallint NOT NULL,
-    part_name text NOT NULL,
-    "position" bigint NOT NULL,
-    start bigint NOT NULL,
-    length bigint NOT NULL,
-    content uuid NOT NULL,
-    sha256 text NOT NULL,
-    reason text NOT NULL,
-    sentence text NOT NULL,
-    field text NOT NULL,
-    shape text NOT NULL
-);
-
-ALTER TABLE tieout.quarantine OWNER TO tieout_owner;
-
 -- Name: quarantine_refusal; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.quarantine_refusal (
@@ -2067,19 +2087,6 @@ CREATE TABLE tieout.quarantine_refusal (
 );
 
 ALTER TABLE tieout.quarantine_refusal OWNER TO tieout_owner;
-
--- Name: quarantine_resolution; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.quarantine_resolution (
-    quarantine bigint NOT NULL,
-    seq bigint NOT NULL,
-    kind text NOT NULL,
-    reason text NOT NULL,
-    actor text NOT NULL,
-    CONSTRAINT quarantine_resolution_kind_check CHECK ((kind = ANY (ARRAY['replayed'::text, 'accepted'::text])))
-);
-
-ALTER TABLE tieout.quarantine_resolution OWNER TO tieout_owner;
 
 -- Name: quarantined(bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
@@ -3438,6 +3445,14 @@ REVOKE ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time
 GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) TO tieout_reader;
 GRANT ALL ON FUNCTION read.step_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_steps text[], p_documents bigint[]) TO tieout_app;
 
+-- Name: TABLE quarantine; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.quarantine TO tieout_app;
+
+-- Name: TABLE quarantine_resolution; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.quarantine_resolution TO tieout_app;
+
 -- Name: TABLE snapshot; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.snapshot TO tieout_app;
@@ -3598,17 +3613,9 @@ GRANT ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, 
 
 REVOKE ALL ON FUNCTION tieout.make_append_only(p_table regclass) FROM PUBLIC;
 
--- Name: TABLE quarantine; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.quarantine TO tieout_app;
-
 -- Name: TABLE quarantine_refusal; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.quarantine_refusal TO tieout_app;
-
--- Name: TABLE quarantine_resolution; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.quarantine_resolution TO tieout_app;
 
 -- Name: FUNCTION quarantined(p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
 
