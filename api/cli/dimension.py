@@ -1,7 +1,7 @@
 """Commands about master data: who has which value of a code, and since when."""
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -21,8 +21,9 @@ from api.cli.root import (
 from api.wiring import CHECK_PARAMETERS, Application
 from collector.pipeline.dimension import CHECK, Dimension, Holding, configured, holdings, of_kind
 from collector.store import dimensions, totals
-from collector.store.dimensions import Value
 from collector.store.ingest import Connection
+
+COLUMNS = ("", "valid from", "until", "value", "told", "recorded", "last listed", "gone")
 
 AT = click.option(
     "--as-of",
@@ -93,7 +94,7 @@ def show(
 ) -> None:
     """Tell what owner and consumers have of a code, valid and known from when on.
 
-    A mark stands at what is valid at T. What is known at K counts, also where it was told after T.
+    A mark stands at what is valid at T. What is known at K counts, also where it was told after T. Times are in UTC.
     """
 
     async def find(app: Application) -> tuple[Dimension, datetime, list[Holding]]:
@@ -155,24 +156,26 @@ def _show(held: list[Holding], as_of: datetime) -> None:
     for h in held:
         out.print(f"{h.system} ({h.role}): {_said(h)}", style="bold", markup=False)
         table = Table(box=None, header_style="dim")
-        for column in ("", "valid from", "until", "value", "told", "recorded", "lists"):
-            table.add_column(column)
+        for column in COLUMNS:
+            table.add_column(column, no_wrap=column != "value")
         for v in h.values:
             now = v.valid_from is None or v.valid_from <= as_of
             mark = "●" if now and (v.valid_to is None or as_of < v.valid_to) else ""
             texts = " ".join(f"{name}={text}" for name, text in sorted(v.value.items()))
             times = _time(v.valid_from, "ever"), _time(v.valid_to, "further notice")
-            told = _time(v.told_at), _time(v.recorded_at)
-            table.add_row(mark, *times, texts, *told, _listed(v))
+            told = [_time(at) for at in (v.told_at, v.recorded_at, v.last_at, v.gone_at)]
+            table.add_row(mark, *times, texts, *told)
         out.print(table)
         for what, spans in (("No row is valid", h.gaps), ("Rows overlap", h.overlaps)):
             for span in spans:
                 since, until = _time(span.since, "ever"), _time(span.until, "further notice")
-                out.print(f"  {what} from {since} until {until}.", style="yellow", markup=False)
+                out.print(
+                    f"  {what} from {since} until {until} (UTC).", style="yellow", markup=False
+                )
 
 
 def _said(h: Holding) -> str:
-    since = f"since {_time(h.since)}"
+    since = f"since {_time(h.since)} UTC"
     if h.state != "value" or h.value is None:
         words = {"future": "not valid yet", "gap": "no row is valid"}
         return f"{h.number}, {words.get(h.state, h.state)} {since if h.state != 'future' else ''}".rstrip()
@@ -180,15 +183,8 @@ def _said(h: Holding) -> str:
     return f"{h.number}, valid {since}{otherwise}"
 
 
-def _listed(v: Value) -> str:
-    if v.last_at is None:
-        return ""
-    gone = f", not in that of {_time(v.gone_at)}" if v.gone_at is not None else ""
-    return f"last in that of {_time(v.last_at)}{gone}"
-
-
 def _time(instant: datetime | None, none: str = "") -> str:
-    return none if instant is None else instant.isoformat(timespec="minutes")
+    return none if instant is None else f"{instant.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 COMMANDS = (dimension,)

@@ -170,7 +170,7 @@ class Pass:
             ignored,
             quarantined,
             preparation.done(raw),
-            listed(chunk.records, rows, len(quarantined), self._source.mapping)
+            listed(chunk.records, rows, [q.content for q in quarantined], self._source.mapping)
             if self._source.mapping.snapshot
             else None,
         )

@@ -1,7 +1,7 @@
 """Whether a part that should be a whole list was read as one: only then can what it lacks be gone.
 
-A pass over the part has to begin with its first record and end intact; every record has to be mapped and to state
-the same instant; and there have to be as many as the list itself states, if it does.
+A pass over the part has to begin with its first record and end intact; every record has to be mapped, by now or once it
+is replayed, and to state the same instant; and there have to be as many as the list itself states, if it does.
 """
 
 from datetime import date, datetime
@@ -14,6 +14,9 @@ from collector.pipeline.mapping import CompiledMapping
 from collector.pipeline.values import NotMapped
 from collector.store.snapshots import Whole
 
+REFUSED_MAX = 1_000
+"""Rows that may be replayed one day, so that the list is whole then; of a list with more nothing is concluded."""
+
 INSTANTS_MAX = 2
 """More need not be told apart: a list has one."""
 
@@ -23,15 +26,15 @@ class Listed(NamedTuple):
 
     first: int
     read: int
-    refused: int
+    refused: list[bytes]
     rows: dict[datetime, tuple[bytes, date]]
     totals: set[str | None]
 
 
 def listed(
-    records: list[Record], events: list[Event], refused: int, mapping: CompiledMapping
+    records: list[Record], events: list[Event], refused: list[bytes], mapping: CompiledMapping
 ) -> Listed:
-    """Say what a chunk tells of its list."""
+    """Say what a chunk tells of its list; `refused` is the content of the records that cannot be mapped."""
     rows: dict[datetime, tuple[bytes, date]] = {}
     for event in events:
         if len(rows) < INSTANTS_MAX:
@@ -54,7 +57,8 @@ class Reading:
 
     def __init__(self) -> None:
         self.lack = ""
-        self._read = self._refused = self._first = 0
+        self._read = self._first = 0
+        self._refused: list[bytes] = []
         self._rows: dict[datetime, tuple[bytes, date]] = {}
         self._totals: set[str] = set()
 
@@ -67,15 +71,16 @@ class Reading:
         self._totals.update(total for total in told.totals if total is not None)
 
     def end(self, end: End, stated: int | None) -> Whole | None:
-        """Return the fact that the list was read whole; None where it was not."""
+        """Return the fact that the list was read whole, but for rows in quarantine; None where it was not."""
         totals = self._totals | ({str(stated)} if stated is not None else set())
         lacks = {
             end.sentence or "its end was not read": end.ending is not Ending.INTACT
             or end.unread != 0,
             "it holds no rows": not self._read,
             "it was not read from its beginning": self._first > 1,
-            f"{counted(self._refused, 'row')} cannot be read, and could be any": self._refused > 0,
+            "none of its rows can be mapped": not self._rows,
             "its rows state different instants": len(self._rows) > 1,
+            "more rows are in quarantine than are kept in mind": len(self._refused) > REFUSED_MAX,
             f"it states {' and '.join(sorted(totals))} and holds {counted(self._read, 'row')}": bool(
                 totals - {str(self._read)}
             ),
@@ -83,5 +88,9 @@ class Reading:
         self.lack = next((why for why, so in lacks.items() if so), "")
         if self.lack:
             return None
+        if self._refused:
+            self.lack = (
+                f"{counted(len(self._refused), 'row')} in quarantine could be any, until replayed"
+            )
         ((event_id, month),) = self._rows.values()
-        return Whole(event_id, month, self._read)
+        return Whole(event_id, month, self._read, self._refused)

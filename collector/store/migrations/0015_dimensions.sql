@@ -1,12 +1,14 @@
 -- Master data: lists that were read whole, and which value of a code is valid when.
 
 -- A part that is a whole list (a mapping's `snapshot`), read whole: it ended with this batch. `event_id` is one of its rows,
--- which tells the instant as of which it is. What such a list lacks is gone: that follows, and is stored nowhere.
+-- which tells the instant as of which it is; `refused` the content of rows that are in quarantine, all of which have to be
+-- replayed. What such a list lacks is gone: that follows, and is stored nowhere.
 CREATE TABLE tieout.snapshot (
     batch    bigint PRIMARY KEY REFERENCES tieout.batch DEFERRABLE INITIALLY DEFERRED,
     event_id uuid NOT NULL,
     month    date NOT NULL,
-    rows     bigint NOT NULL
+    rows     bigint NOT NULL,
+    refused  uuid[] NOT NULL
 );
 SELECT tieout.make_append_only('tieout.snapshot');
 GRANT SELECT, INSERT ON tieout.snapshot TO tieout_app;
@@ -24,8 +26,13 @@ BEGIN ATOMIC
           JOIN tieout.batch b ON b.id = w.batch AND b.seq <= p_seq
           JOIN tieout.stream s ON s.id = b.stream
           JOIN tieout.event e ON e.event_id = w.event_id AND e.month = w.month
+          JOIN tieout.batch o ON o.id = e.batch AND o.seq <= p_seq
           WHERE NOT EXISTS (SELECT FROM tieout.supersession x WHERE x.event_id = e.event_id
                             AND x.revision_no = e.revision_no AND x.month = e.month AND x.seq <= p_seq)
+            AND NOT EXISTS (
+                SELECT FROM unnest(w.refused) x(content) WHERE NOT EXISTS (
+                    SELECT FROM tieout.quarantine q JOIN tieout.quarantine_resolution r ON r.quarantine = q.id
+                    WHERE q.stream = b.stream AND q.content = x.content AND r.kind = 'replayed' AND r.seq <= p_seq))
           GROUP BY s.namespace, e.occurred_at) w;
 END;
 
@@ -70,11 +77,9 @@ ROWS 100000 SET enable_nestloop = off SET enable_mergejoin = off SET jit = off S
 BEGIN ATOMIC
 WITH told AS MATERIALIZED (
     SELECT e.step, e.document, e.kind, e.entity, e.rank, e.occurred_at,
-           coalesce(e.body -> 'attributes', '{}') - 'valid_from'
-               || jsonb_strip_nulls(jsonb_build_object('status', e.body -> 'status')) AS value,
+           coalesce(e.body -> 'attributes', '{}') || jsonb_strip_nulls(jsonb_build_object('status', e.body -> 'status')) AS value,
            e.body #>> '{listed,list}' AS list, e.body #>> '{listed,row}' AS line,
-           coalesce(e.body #>> '{valid,from}', e.body #>> '{attributes,valid_from}')::timestamptz AS valid_from,
-           (e.body #>> '{valid,to}')::timestamptz AS valid_to
+           (e.body #>> '{valid,from}')::timestamptz AS valid_from, (e.body #>> '{valid,to}')::timestamptz AS valid_to
     FROM read.step_events(p_flow, p_as_of, p_as_known, p_documents => p_documents) e WHERE e.side = 'done_by'),
 whole AS MATERIALIZED (
     SELECT w.list, w.at FROM tieout.whole_lists(read.seq_at(p_as_known)) w WHERE w.believed AND w.at <= p_as_of),

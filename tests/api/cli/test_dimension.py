@@ -244,7 +244,7 @@ def test_a_gap_between_two_rows_is_told(desk: Desk) -> None:
     assert (held["state"], held["value"]) == ("gap", None)
     assert held["gaps"] == [{"since": "2026-02-01T00:00:00Z", "until": "2026-02-08T00:00:00Z"}]
     printed = desk("dimension show employee 1002 --as-of 2026-02-03T00:00:00Z").out
-    assert "No row is valid from 2026-02-01T00:00+00:00 until 2026-02-08T00:00+00:00." in printed
+    assert "No row is valid from 2026-02-01 00:00 until 2026-02-08 00:00 (UTC)." in printed
 
 
 def test_a_blocked_vendor_that_is_still_open_there_is_found_whatever_its_zeros(desk: Desk) -> None:

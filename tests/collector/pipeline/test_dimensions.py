@@ -132,7 +132,7 @@ class Reader:
         events, refused, _ = map_records(records, mapping, now())
         assert not refused
         reading = Reading()
-        reading.add(listed(records, events, 0, mapping))
+        reading.add(listed(records, events, [], mapping))
         stream = await streams.register(self.conn, name, name, name)
         made = batch_of(ingest.BatchRow(0, stream, None, name, "m", None, None), events)
         made.whole = reading.end(End(Ending.INTACT), None) if mapping.snapshot else None

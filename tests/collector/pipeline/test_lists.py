@@ -16,6 +16,9 @@ from collector.pipeline.commit import Batch, Memory, commit
 from collector.pipeline.correlate import Limit
 from collector.pipeline.dump import dump
 from collector.pipeline.publish import publish
+from collector.pipeline.remap import Remapping
+from collector.pipeline.replay import Asked, Replay
+from collector.pipeline.sweep import Span
 from collector.store import ingest, totals
 from collector.store.embedded import Server
 from tests.support.postgres import Database, fresh_database
@@ -56,10 +59,7 @@ class Lists:
     def __init__(self, database: Database, folder: Path, text: str = CONFIGURATION) -> None:
         self.folder = folder
         self.store = DatabaseStore(database)
-        (folder / "tieout.yaml").write_text(text)
-        self.application = Application(
-            read_configuration(folder / "tieout.yaml"), self.store, at(NOW)
-        )
+        self.configure(text)
 
     def has(self, day: int, *rows: str, name: str = ".csv") -> None:
         text = "".join(f"{row}\n" for row in ("KOSTL;STATUS;KTEXT", *rows)).encode()
@@ -72,6 +72,12 @@ class Lists:
             with self.application.collector(conn) as collector:
                 (source,) = self.application.sources()
                 return await collector.sync(source)
+
+    def configure(self, text: str) -> None:
+        (self.folder / "tieout.yaml").write_text(text)
+        self.application = Application(
+            read_configuration(self.folder / "tieout.yaml"), self.store, at(NOW)
+        )
 
     async def dumped(self) -> list[bytes]:
         async with self.store.connect() as conn:
@@ -150,8 +156,8 @@ async def test_the_order_of_reading_and_reading_twice_change_nothing(
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        ((SOUTH, "4711;open"), "1 row cannot be read, and could be any"),
-        ((SOUTH, ";open;Sales"), "1 row cannot be read, and could be any"),
+        ((SOUTH, "4711;open"), "1 row in quarantine could be any, until replayed"),
+        ((SOUTH, ";open;Sales"), "1 row in quarantine could be any, until replayed"),
         ((), "it holds no rows"),
     ],
 )
@@ -270,3 +276,76 @@ async def test_a_name_that_states_no_instant_is_refused_and_nothing_is_read(list
     tally = await lists.read()
     assert "csks_final.csv: its name does not look as `file_name` says" in tally.failed
     assert (tally.accepted, tally.unread) == (1, None)
+
+
+async def test_a_list_is_whole_once_its_last_row_in_quarantine_is_replayed(
+    database: Database, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "late").mkdir()
+    (tmp_path / "early").mkdir()
+    words = "type: {value: STATUS, values: {open: cost_center.listed}, unknown: quarantine}"
+    strict = CONFIGURATION.replace("type: cost_center.listed}]\nflows", f"{words}}}]\nflows")
+    wider = strict.replace("values: {open:", "values: {frozen: cost_center.listed, open:")
+    rows = ("4712;frozen;Sales South", WEST)
+
+    late = Lists(database, tmp_path / "late", strict)
+    late.has(1, SALES, SOUTH, WEST)
+    late.has(2, *rows)
+    (remark,) = (await late.read()).remarks
+    assert remark.endswith("1 row in quarantine could be any, until replayed.")
+    assert await late.gone() == []
+    late.configure(wider)
+    async with late.store.connect() as conn:
+        await publish(conn, late.application.configuration, at(NOW))
+        replay = Replay(conn, late.application.limit, at(NOW), "test")
+        assert (await replay.run(late.application.sources(), Asked())).replayed == 1
+    assert await late.gone() == [("4711", 1, 2, None)]
+    async with fresh_database(server) as fresh:
+        early = Lists(fresh, tmp_path / "early", wider)
+        early.has(1, SALES, SOUTH, WEST)
+        early.has(2, *rows)
+        assert (await early.read()).remarks == []
+        assert await early.dumped() == await late.dumped()
+
+
+async def test_a_mended_timezone_moves_the_lists_and_what_was_known_stays(
+    database: Database, tmp_path: Path
+) -> None:
+    kept = CONFIGURATION.replace("        mapping:\n", "        keep_raw: true\n        mapping:\n")
+    lists = Lists(database, tmp_path, kept)
+    lists.has(2, SALES, SOUTH)
+    lists.has(3, SOUTH)
+    await lists.read()
+    async with lists.store.connect() as conn:
+        before = await totals.last_recorded(conn, NOW)
+    lists.configure(kept.replace("timezone: UTC", "timezone: Europe/Berlin"))
+    async with lists.store.connect() as conn:
+        (source,) = lists.application.sources()
+        remapping = Remapping(conn, source, lists.application.limit, at(NOW), "test")
+        assert (await remapping.apply()).replaced == 3
+        known = [
+            [
+                row["at"]
+                for row in await conn.fetch(
+                    "SELECT at FROM tieout.whole_lists(read.seq_at($1)) ORDER BY at", k
+                )
+            ]
+            for k in (before, await totals.last_recorded(conn, NOW))
+        ]
+    assert known == [
+        [datetime(2026, 1, day, tzinfo=UTC) for day in (2, 3)],
+        [datetime(2026, 1, day, 23, tzinfo=UTC) for day in (1, 2)],
+    ]
+    assert await lists.gone() == [("4711", 1, 2, None)]
+
+
+async def test_a_sweep_finds_every_row_of_every_list(lists: Lists) -> None:
+    lists.has(1, SALES, SOUTH)
+    lists.has(2, SOUTH)
+    await lists.read()
+    before = await lists.dumped()
+    async with lists.store.connect() as conn:
+        (source,) = lists.application.sources()
+        swept = (await lists.application.sweep(conn, source, Span(None, NOW))).sweep
+    assert (swept.whole, swept.listed, swept.found, swept.deleted) == (True, 3, 0, 0)
+    assert await lists.dumped() == before

@@ -28,6 +28,7 @@ MISTAKES = [
     (T, "path: claims.csv, ", "", "tieout.yaml:14:9: sources.erp.streams.claims.read.path:", "is missing"),
     (T, "format: csv}", "form: csv}", "tieout.yaml:14:34: sources.erp.streams.claims.read.form:", "Did you mean 'format'?"),
     (T, "format: csv}", "format: text, pattern: '(a'}", "tieout.yaml:14:48: sources.erp.streams.claims.read.pattern:", "not a regular expression"),
+    (T, "format: csv}", "file_name: 'claims'}", "tieout.yaml:14:9: sources.erp.streams.claims.read:", "`file_name` has no named group"),
     (T, "format: csv}", "header: {a: 1}}", "tieout.yaml:14:34: sources.erp.streams.claims.read.header:", "must be"),
     (T, "mapping: claims.yaml", "mapping: claims.yaml\n        entity: DE1", "tieout.yaml:16:9: sources.erp.streams.claims.entity:", "Did you mean 'DE10'?"),
     (T, "mapping: claims.yaml", "mapping: claim.yaml", "tieout.yaml:15:9: sources.erp.streams.claims.mapping:", "no such file"),
@@ -120,6 +121,15 @@ def test_a_mistake_is_one_problem_at_its_place(
     (problem,) = said(tmp_path, changed(name, old, new))
     assert problem.startswith(where)
     assert words in problem
+
+
+def test_a_whole_list_is_not_tailed(tmp_path: Path) -> None:
+    files = changed(C, "occurred_at:", "snapshot:")
+    assert said(tmp_path, files) == []
+    files[T] = files[T].replace("format: csv}", "format: csv, follow: true}")
+    (problem,) = said(tmp_path, files)
+    assert problem.startswith("tieout.yaml:14:47: sources.erp.streams.claims.read.follow:")
+    assert "is never a whole list" in problem
 
 
 @pytest.mark.parametrize(
