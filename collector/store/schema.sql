@@ -808,6 +808,54 @@ END;
 
 ALTER FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
 
+-- Name: grown(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.grown(p_as_known timestamp with time zone) RETURNS SETOF bigint
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT d.component
+    FROM ((tieout.batch b
+      JOIN tieout.event e ON ((e.batch = b.id)))
+      JOIN tieout.document d ON ((d.id = e.document)))
+   WHERE (b.seq > read.seq_at(grown.p_as_known))
+ UNION
+  SELECT document.component
+    FROM tieout.document
+   WHERE (document.known_from > read.seq_at(grown.p_as_known))
+ UNION
+  SELECT membership_history.component
+    FROM tieout.membership_history
+   WHERE (membership_history.known_to > read.seq_at(grown.p_as_known))
+ UNION
+  SELECT suspended_history.component
+    FROM tieout.suspended_history
+   WHERE (suspended_history.known_to > read.seq_at(grown.p_as_known));
+END;
+
+ALTER FUNCTION read.grown(p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: deletion; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.deletion (
+    event_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    month date NOT NULL,
+    kind text NOT NULL,
+    CONSTRAINT deletion_kind_check CHECK ((kind = ANY (ARRAY['deleted'::text, 'returned'::text])))
+);
+
+ALTER TABLE tieout.deletion OWNER TO tieout_owner;
+
+-- Name: grown_share(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.grown_share(p_as_known timestamp with time zone) RETURNS double precision
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN (WITH k AS MATERIALIZED (SELECT read.seq_at(grown_share.p_as_known) AS seq) SELECT CASE WHEN ((EXISTS (SELECT FROM tieout.commit_log c WHERE ((c.seq > k.seq) AND (c.what <> ALL (ARRAY['batch'::text, 'control run'::text, 'configuration'::text, 'sweep'::text]))))) OR (EXISTS (SELECT FROM tieout.supersession x WHERE (x.seq > k.seq))) OR (EXISTS (SELECT FROM tieout.deletion x WHERE (x.seq > k.seq))) OR (EXISTS (SELECT FROM tieout.reference_history h WHERE (h.known_to > k.seq)))) THEN NULL::double precision ELSE COALESCE((SELECT ((sum(b.events) FILTER (WHERE (b.seq > k.seq)))::double precision / (NULLIF(sum(b.events), 0))::double precision) FROM tieout.batch b), (0)::double precision) END AS "coalesce" FROM k);
+
+ALTER FUNCTION read.grown_share(p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
 -- Name: is_present(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.is_present(p_as_known timestamp with time zone) RETURNS boolean
@@ -2101,18 +2149,6 @@ CREATE TABLE tieout.coverage_certificate (
 
 ALTER TABLE tieout.coverage_certificate OWNER TO tieout_owner;
 
--- Name: deletion; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.deletion (
-    event_id uuid NOT NULL,
-    seq bigint NOT NULL,
-    month date NOT NULL,
-    kind text NOT NULL,
-    CONSTRAINT deletion_kind_check CHECK ((kind = ANY (ARRAY['deleted'::text, 'returned'::text])))
-);
-
-ALTER TABLE tieout.deletion OWNER TO tieout_owner;
-
 -- Name: delivery; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.delivery (
@@ -3115,6 +3151,22 @@ REVOKE ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time
 GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_reader;
 GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_app;
 
+-- Name: FUNCTION grown(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.grown(p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.grown(p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.grown(p_as_known timestamp with time zone) TO tieout_app;
+
+-- Name: TABLE deletion; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.deletion TO tieout_app;
+
+-- Name: FUNCTION grown_share(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.grown_share(p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.grown_share(p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.grown_share(p_as_known timestamp with time zone) TO tieout_app;
+
 -- Name: FUNCTION is_present(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION read.is_present(p_as_known timestamp with time zone) FROM PUBLIC;
@@ -3319,10 +3371,6 @@ GRANT USAGE ON SEQUENCE tieout.batch_id TO tieout_app;
 -- Name: TABLE coverage_certificate; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.coverage_certificate TO tieout_app;
-
--- Name: TABLE deletion; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.deletion TO tieout_app;
 
 -- Name: TABLE delivery; Type: ACL; Schema: tieout; Owner: tieout_owner
 
