@@ -2,7 +2,8 @@
 
     401 no-key            404 not-found        422 wrong-parameter
     400 wrong-cursor      404 no-such-key      500 failed
-    409 no-run            503 not-ready        500 altered
+    409 no-run            409 not-computed     500 altered
+    503 not-ready
     405, and whatever HTTP names itself: about:blank
 
 `type` is `urn:tieout:problem:<name>`; `detail` is a sentence for a person. What an engineer needs

@@ -91,6 +91,9 @@ class Settled(NamedTuple):
 REST_SHARE_MAX = 0.15
 """Where more of the transactions are not plain, it is quicker to ask for all than to look them up one by one."""
 
+GROWN_SHARE_MAX = 0.05
+"""Where more was told since K, what is known now says too little of what was known then."""
+
 
 async def population(
     conn: Connection,
@@ -103,15 +106,17 @@ async def population(
     """Return what a check's `plain.sql` settles, and the items that its query finds in all the rest.
 
     `parameters` are flow, T, K, and the control's own. What is known of `subjects` (content ids) is not
-    settled, but looked at closely. Of what was known earlier than now nothing is settled either. `kind` are
-    the columns of `plain.sql` that make a kind of items.
+    settled, but looked at closely. As known earlier than now nothing is settled of what was told of since, and
+    nothing at all where that is much, or something was taken back. `kind` are the columns of `plain.sql` that
+    make a kind of items.
     """
     async with reading(conn):
         settled: list[Settled] = []
         documents: list[int] | None = None
-        if plain and await conn.fetchval("SELECT read.is_present($1)", parameters[2]):
+        grown = await _grown(conn, parameters[2]) if plain else None
+        if grown is not None:
             *seen, rest = await conn.fetch(
-                _FIRST_SIGHT.format(plain=plain, kind=kind), *parameters, list(subjects)
+                _FIRST_SIGHT.format(plain=plain, kind=kind), *parameters, list(subjects), grown
             )
             if rest["others"] <= REST_SHARE_MAX * rest["items"]:
                 settled = [
@@ -122,11 +127,21 @@ async def population(
         return settled, await conn.fetch(query, *parameters, documents)
 
 
+async def _grown(conn: Connection, as_known: object) -> list[int] | None:
+    """List the transactions of which something was told since K; None where what is known now is no help."""
+    if await conn.fetchval("SELECT read.is_present($1)", as_known):
+        return []
+    share = await conn.fetchval("SELECT read.grown_share($1)", as_known)
+    if share is None or share > GROWN_SHARE_MAX:
+        return None
+    return [row[0] for row in await conn.fetch("SELECT read.grown($1)", as_known)]
+
+
 _FIRST_SIGHT = """
 WITH typed AS (SELECT $1::text, $2::timestamptz, $3::timestamptz, $4::jsonb),
 seen AS MATERIALIZED (
     SELECT s.component, s.items, s.amount_minor, {kind},
-           coalesce(s.settled, false) AND s.component NOT IN (
+           coalesce(s.settled, false) AND s.component <> ALL ($6::bigint[]) AND s.component NOT IN (
                SELECT component FROM read.present_document
                WHERE cardinality($5::uuid[]) > 0 AND document_id = ANY ($5)) AS settled
     FROM ({plain}) s)
@@ -136,7 +151,8 @@ FROM seen WHERE settled AND items > 0 GROUP BY {kind}
 UNION ALL
 SELECT 2, NULL, count(*), NULL, count(*) FILTER (WHERE NOT settled), (
     SELECT array_agg(d.document)
-    FROM (SELECT component FROM seen WHERE NOT settled UNION SELECT component FROM read.entangled) s
+    FROM (SELECT component FROM seen WHERE NOT settled UNION SELECT component FROM read.entangled
+          UNION SELECT unnest($6::bigint[])) s
     CROSS JOIN LATERAL (SELECT document FROM read.present_document d WHERE d.component = s.component OFFSET 0) d)
 FROM seen ORDER BY part
 """

@@ -25,6 +25,14 @@ CREATE SCHEMA tieout;
 
 ALTER SCHEMA tieout OWNER TO tieout_owner;
 
+-- Name: pg_trgm; Type: EXTENSION; Schema: -; Owner: -
+
+CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA tieout;
+
+-- Name: EXTENSION pg_trgm; Type: COMMENT; Schema: -; Owner:
+
+COMMENT ON EXTENSION pg_trgm IS 'text similarity measurement and index searching based on trigrams';
+
 SET default_tablespace = '';
 
 SET default_table_access_method = heap;
@@ -1117,8 +1125,7 @@ ALTER FUNCTION read.dimension_at(p_flow text, p_at timestamp with time zone, p_a
 -- Name: dimension_closed(jsonb, jsonb); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) RETURNS boolean
-    LANGUAGE sql IMMUTABLE SECURITY DEFINER PARALLEL SAFE
-    SET search_path TO 'pg_catalog', 'pg_temp'
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN COALESCE(((p_rules -> 'closed'::text) ? lower(COALESCE(((p_rules -> 'values'::text) ->> (p_value ->> 'status'::text)), (p_value ->> 'status'::text)))), false);
 
 ALTER FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) OWNER TO tieout_owner;
@@ -1126,8 +1133,7 @@ ALTER FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) OWNER TO tieo
 -- Name: dimension_differs(jsonb, jsonb, jsonb); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
 CREATE FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE SECURITY DEFINER PARALLEL SAFE
-    SET search_path TO 'pg_catalog', 'pg_temp'
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (SELECT COALESCE(array_agg(x.name ORDER BY x.name), '{}'::text[]) AS "coalesce" FROM (jsonb_array_elements_text((dimension_differs.p_rules -> 'attributes'::text)) x(name) CROSS JOIN LATERAL (SELECT lower(btrim((dimension_differs.p_owned ->> x.name))) AS owned, lower(btrim(COALESCE(((dimension_differs.p_rules -> 'values'::text) ->> (dimension_differs.p_held ->> x.name)), (dimension_differs.p_held ->> x.name)))) AS held) t) WHERE CASE WHEN (((dimension_differs.p_rules -> 'decimals'::text) ? x.name) AND (t.owned ~ '^-?\d+(\.\d+)?$'::text) AND (t.held ~ '^-?\d+(\.\d+)?$'::text)) THEN ((t.owned)::numeric <> (t.held)::numeric) ELSE (t.owned IS DISTINCT FROM t.held) END);
 
 ALTER FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) OWNER TO tieout_owner;
@@ -1267,6 +1273,54 @@ CREATE FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, 
 END;
 
 ALTER FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) OWNER TO tieout_owner;
+
+-- Name: grown(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.grown(p_as_known timestamp with time zone) RETURNS SETOF bigint
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT d.component
+    FROM ((tieout.batch b
+      JOIN tieout.event e ON ((e.batch = b.id)))
+      JOIN tieout.document d ON ((d.id = e.document)))
+   WHERE (b.seq > read.seq_at(grown.p_as_known))
+ UNION
+  SELECT document.component
+    FROM tieout.document
+   WHERE (document.known_from > read.seq_at(grown.p_as_known))
+ UNION
+  SELECT membership_history.component
+    FROM tieout.membership_history
+   WHERE (membership_history.known_to > read.seq_at(grown.p_as_known))
+ UNION
+  SELECT suspended_history.component
+    FROM tieout.suspended_history
+   WHERE (suspended_history.known_to > read.seq_at(grown.p_as_known));
+END;
+
+ALTER FUNCTION read.grown(p_as_known timestamp with time zone) OWNER TO tieout_owner;
+
+-- Name: deletion; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.deletion (
+    event_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    month date NOT NULL,
+    kind text NOT NULL,
+    CONSTRAINT deletion_kind_check CHECK ((kind = ANY (ARRAY['deleted'::text, 'returned'::text])))
+);
+
+ALTER TABLE tieout.deletion OWNER TO tieout_owner;
+
+-- Name: grown_share(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
+
+CREATE FUNCTION read.grown_share(p_as_known timestamp with time zone) RETURNS double precision
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN (WITH k AS MATERIALIZED (SELECT read.seq_at(grown_share.p_as_known) AS seq) SELECT CASE WHEN ((EXISTS (SELECT FROM tieout.commit_log c WHERE ((c.seq > k.seq) AND (c.what <> ALL (ARRAY['batch'::text, 'control run'::text, 'configuration'::text, 'sweep'::text]))))) OR (EXISTS (SELECT FROM tieout.supersession x WHERE (x.seq > k.seq))) OR (EXISTS (SELECT FROM tieout.deletion x WHERE (x.seq > k.seq))) OR (EXISTS (SELECT FROM tieout.reference_history h WHERE (h.known_to > k.seq)))) THEN NULL::double precision ELSE COALESCE((SELECT ((sum(b.events) FILTER (WHERE (b.seq > k.seq)))::double precision / (NULLIF(sum(b.events), 0))::double precision) FROM tieout.batch b), (0)::double precision) END AS "coalesce" FROM k);
+
+ALTER FUNCTION read.grown_share(p_as_known timestamp with time zone) OWNER TO tieout_owner;
 
 -- Name: is_present(timestamp with time zone); Type: FUNCTION; Schema: read; Owner: tieout_owner
 
@@ -2074,6 +2128,25 @@ END $$;
 
 ALTER FUNCTION tieout.make_append_only(p_table regclass) OWNER TO tieout_owner;
 
+-- Name: names_with(text, integer); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.names_with(p_fragment text, p_most integer) RETURNS TABLE(value_hash bigint, folded text)
+    LANGUAGE plpgsql STABLE
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    pattern text := '%' || replace(replace(replace(lower(p_fragment), '\', '\\'), '%', '\%'), '_', '\_') || '%';
+    young bigint := (SELECT min(b.id) FROM tieout.batch b WHERE b.seq > (SELECT upto FROM tieout.searchable));
+BEGIN
+    RETURN QUERY SELECT n.value_hash, n.folded FROM tieout.searchable_name n WHERE n.folded LIKE pattern LIMIT p_most;
+    IF young IS NOT NULL THEN
+        RETURN QUERY SELECT DISTINCT r.value_hash, lower(r.value) FROM tieout.naming r
+                     WHERE r.batch >= young AND lower(r.value) LIKE pattern LIMIT p_most;
+    END IF;
+END $$;
+
+ALTER FUNCTION tieout.names_with(p_fragment text, p_most integer) OWNER TO tieout_owner;
+
 -- Name: quarantine_refusal; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.quarantine_refusal (
@@ -2153,6 +2226,58 @@ BEGIN
 END $$;
 
 ALTER FUNCTION tieout.refuse_change() OWNER TO tieout_owner;
+
+-- Name: story(bigint, integer[], uuid, integer, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) RETURNS TABLE(value text, component bigint, id bigint, content_id uuid, kind text, event_id uuid, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, source text, stream text, namespace text, body jsonb)
+    LANGUAGE plpgsql STABLE
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+DECLARE
+    ids bigint[];
+    names text[];
+    components bigint[];
+    first date;
+    last date;
+BEGIN
+    IF p_seq IS NULL THEN
+        SELECT array_agg(d.id), array_agg(d.component), array_agg(hit.value), min(d.first_month), max(d.last_month)
+        INTO ids, components, names, first, last
+        FROM (SELECT min(r.value) AS value, d.component, CASE WHEN x.component IS NOT NULL THEN d.id END AS alone
+              FROM tieout.reference r JOIN tieout.document d ON d.id = r.document
+              LEFT JOIN tieout.suspended x ON x.component = d.component
+              WHERE r.value_hash = p_value_hash AND r.role = ANY (p_roles)
+                AND (p_content_id IS NULL OR d.content_id = p_content_id)
+              GROUP BY d.component, CASE WHEN x.component IS NOT NULL THEN d.id END LIMIT p_most) hit
+        JOIN tieout.document d ON d.component = hit.component AND (hit.alone IS NULL OR d.id = hit.alone);
+    ELSE
+        SELECT array_agg(d.id), array_agg(p.component), array_agg(hit.value), min(d.first_month), max(d.last_month)
+        INTO ids, components, names, first, last
+        FROM (SELECT min(r.value) AS value, p.component, CASE WHEN x.component IS NOT NULL THEN p.document END AS alone
+              FROM tieout.naming r JOIN tieout.document d ON d.id = r.document
+              JOIN tieout.batch b ON b.id = r.batch AND b.seq <= p_seq
+              JOIN tieout.placement p ON p.document = r.document AND p.known_from <= p_seq AND p.known_to > p_seq
+              LEFT JOIN tieout.suspension x ON x.component = p.component AND x.known_from <= p_seq AND x.known_to > p_seq
+              WHERE r.value_hash = p_value_hash AND r.role = ANY (p_roles) AND r.known_to > p_seq
+                AND (p_content_id IS NULL OR d.content_id = p_content_id)
+              GROUP BY p.component, CASE WHEN x.component IS NOT NULL THEN p.document END LIMIT p_most) hit
+        JOIN tieout.placement p ON p.component = hit.component AND p.known_from <= p_seq AND p.known_to > p_seq
+            AND (hit.alone IS NULL OR p.document = hit.alone)
+        JOIN tieout.document d ON d.id = p.document;
+    END IF;
+    RETURN QUERY
+    SELECT h.value, h.component, h.id, d.content_id, d.kind, e.event_id, e.type, e.occurred_at, e.sequence,
+           e.amount_minor, e.currency, e.entity, s.source, s.stream, s.namespace, e.body
+    FROM unnest(ids, components, names) h(id, component, value)
+    JOIN tieout.document d ON d.id = h.id
+    JOIN tieout.event e ON e.document = h.id AND e.month >= first AND e.month <= last
+    JOIN tieout.batch b ON b.id = e.batch AND (p_seq IS NULL OR b.seq <= p_seq)
+    JOIN tieout.stream s ON s.id = b.stream
+    WHERE NOT EXISTS (SELECT FROM tieout.supersession z WHERE z.event_id = e.event_id AND z.revision_no = e.revision_no
+                      AND z.month = e.month AND (p_seq IS NULL OR z.seq <= p_seq));
+END $$;
+
+ALTER FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) OWNER TO tieout_owner;
 
 -- Name: unlisted(bigint, timestamp with time zone); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
@@ -2235,6 +2360,59 @@ CREATE VIEW read.batch AS
 
 ALTER VIEW read.batch OWNER TO tieout_owner;
 
+-- Name: bridge; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.bridge (
+    id bigint NOT NULL,
+    flow text NOT NULL,
+    period text NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    as_known timestamp with time zone NOT NULL,
+    begun_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone NOT NULL,
+    document json,
+    error text,
+    CONSTRAINT bridge_period_check CHECK ((period ~ '^\d{4}-(0[1-9]|1[0-2])$'::text)),
+    CONSTRAINT computed_or_said_why_not CHECK (((document IS NULL) = (error IS NOT NULL)))
+);
+
+ALTER TABLE tieout.bridge OWNER TO tieout_owner;
+
+-- Name: bridge; Type: VIEW; Schema: read; Owner: tieout_owner
+
+CREATE VIEW read.bridge AS
+ SELECT b.id AS bridge,
+    b.flow,
+    b.period,
+    r.entity,
+    r.currency,
+    r."from" AS from_step,
+    r."to" AS to_step,
+    r.from_system,
+    r.to_system,
+    r.unexplained_items,
+    r.unexplained_minor,
+    (b.error IS NULL) AS computed,
+    COALESCE(((b.document ->> 'complete'::text))::boolean, false) AS complete,
+    b.as_of,
+    b.as_known,
+    b.ended_at,
+    b.error
+   FROM (( SELECT DISTINCT ON (bridge.flow, bridge.period) bridge.id,
+            bridge.flow,
+            bridge.period,
+            bridge.as_of,
+            bridge.as_known,
+            bridge.begun_at,
+            bridge.ended_at,
+            bridge.document,
+            bridge.error
+           FROM tieout.bridge
+          ORDER BY bridge.flow, bridge.period, bridge.id DESC) b
+     LEFT JOIN LATERAL json_to_recordset((b.document -> 'rows'::text)) r(entity text, currency text, "from" text, "to" text, from_system text, to_system text, unexplained_items bigint, unexplained_minor bigint) ON (true));
+
+ALTER VIEW read.bridge OWNER TO tieout_owner;
+
 -- Name: control_exception; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.control_exception (
@@ -2278,7 +2456,7 @@ CREATE TABLE tieout.control_run (
     population jsonb NOT NULL,
     notes jsonb NOT NULL,
     error text,
-    CONSTRAINT control_run_trigger_check CHECK ((trigger = ANY (ARRAY['command'::text, 'schedule'::text]))),
+    CONSTRAINT control_run_trigger_check CHECK ((trigger = ANY (ARRAY['command'::text, 'schedule'::text, 'bridge'::text]))),
     CONSTRAINT control_run_verdict_check CHECK ((verdict = ANY (ARRAY['PASS'::text, 'WARN'::text, 'INCOMPLETE'::text, 'FAIL'::text, 'ERROR'::text, 'SKIPPED'::text]))),
     CONSTRAINT pass_is_proven CHECK (((verdict <> 'PASS'::text) OR (complete AND (certificate IS NOT NULL))))
 );
@@ -2445,6 +2623,17 @@ CREATE SEQUENCE tieout.batch_id
 
 ALTER SEQUENCE tieout.batch_id OWNER TO tieout_owner;
 
+-- Name: bridge_id_seq; Type: SEQUENCE; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE tieout.bridge ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tieout.bridge_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 -- Name: coverage_certificate; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.coverage_certificate (
@@ -2455,18 +2644,6 @@ CREATE TABLE tieout.coverage_certificate (
 );
 
 ALTER TABLE tieout.coverage_certificate OWNER TO tieout_owner;
-
--- Name: deletion; Type: TABLE; Schema: tieout; Owner: tieout_owner
-
-CREATE TABLE tieout.deletion (
-    event_id uuid NOT NULL,
-    seq bigint NOT NULL,
-    month date NOT NULL,
-    kind text NOT NULL,
-    CONSTRAINT deletion_kind_check CHECK ((kind = ANY (ARRAY['deleted'::text, 'returned'::text])))
-);
-
-ALTER TABLE tieout.deletion OWNER TO tieout_owner;
 
 -- Name: delivery; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
@@ -2697,6 +2874,23 @@ CREATE TABLE tieout.remapping (
 
 ALTER TABLE tieout.remapping OWNER TO tieout_owner;
 
+-- Name: searchable; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.searchable (
+    upto bigint NOT NULL
+);
+
+ALTER TABLE tieout.searchable OWNER TO tieout_owner;
+
+-- Name: searchable_name; Type: TABLE; Schema: tieout; Owner: tieout_owner
+
+CREATE TABLE tieout.searchable_name (
+    value_hash bigint NOT NULL,
+    folded text NOT NULL
+);
+
+ALTER TABLE tieout.searchable_name OWNER TO tieout_owner;
+
 -- Name: standing; Type: TABLE; Schema: tieout; Owner: tieout_owner
 
 CREATE TABLE tieout.standing (
@@ -2785,6 +2979,11 @@ ALTER TABLE ONLY public.tieout_migration
 
 ALTER TABLE ONLY tieout.batch
     ADD CONSTRAINT batch_pkey PRIMARY KEY (id);
+
+-- Name: bridge bridge_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
+
+ALTER TABLE ONLY tieout.bridge
+    ADD CONSTRAINT bridge_pkey PRIMARY KEY (id);
 
 -- Name: business_day business_day_pkey; Type: CONSTRAINT; Schema: tieout; Owner: tieout_owner
 
@@ -2960,6 +3159,10 @@ ALTER TABLE ONLY tieout.trace_sent
 
 CREATE INDEX batch_stream ON tieout.batch USING btree (stream, seq);
 
+-- Name: bridge_flow; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX bridge_flow ON tieout.bridge USING btree (flow, period, id);
+
 -- Name: control_exception_subject; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX control_exception_subject ON tieout.control_exception USING btree (subject);
@@ -3020,6 +3223,10 @@ CREATE INDEX personal_event ON tieout.personal USING btree (event_id);
 
 CREATE UNIQUE INDEX quarantine_once ON tieout.quarantine USING btree (stream, content, "position");
 
+-- Name: reference_batch; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX reference_batch ON tieout.reference USING brin (batch) WITH (autosummarize='on');
+
 -- Name: reference_document; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX reference_document ON tieout.reference USING btree (document);
@@ -3044,6 +3251,14 @@ CREATE INDEX reference_value ON tieout.reference USING btree (value_hash, role);
 
 CREATE INDEX remapping_batch ON tieout.remapping USING btree (batch, seq);
 
+-- Name: searchable_name_hash; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX searchable_name_hash ON tieout.searchable_name USING btree (value_hash);
+
+-- Name: searchable_name_trigrams; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX searchable_name_trigrams ON tieout.searchable_name USING gin (folded tieout.gin_trgm_ops);
+
 -- Name: standing_control; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX standing_control ON tieout.standing USING btree (control, run);
@@ -3063,6 +3278,10 @@ CREATE INDEX sweep_stream ON tieout.sweep USING btree (stream, seq);
 -- Name: batch append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.batch FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
+
+-- Name: bridge append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tieout.bridge FOR EACH STATEMENT EXECUTE FUNCTION tieout.refuse_change();
 
 -- Name: commit_log append_only; Type: TRIGGER; Schema: tieout; Owner: tieout_owner
 
@@ -3522,6 +3741,22 @@ REVOKE ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time
 GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_reader;
 GRANT ALL ON FUNCTION read.flow_events(p_flow text, p_as_of timestamp with time zone, p_as_known timestamp with time zone, p_documents bigint[]) TO tieout_app;
 
+-- Name: FUNCTION grown(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.grown(p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.grown(p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.grown(p_as_known timestamp with time zone) TO tieout_app;
+
+-- Name: TABLE deletion; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.deletion TO tieout_app;
+
+-- Name: FUNCTION grown_share(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION read.grown_share(p_as_known timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION read.grown_share(p_as_known timestamp with time zone) TO tieout_reader;
+GRANT ALL ON FUNCTION read.grown_share(p_as_known timestamp with time zone) TO tieout_app;
+
 -- Name: FUNCTION is_present(p_as_known timestamp with time zone); Type: ACL; Schema: read; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION read.is_present(p_as_known timestamp with time zone) FROM PUBLIC;
@@ -3613,6 +3848,11 @@ GRANT ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, 
 
 REVOKE ALL ON FUNCTION tieout.make_append_only(p_table regclass) FROM PUBLIC;
 
+-- Name: FUNCTION names_with(p_fragment text, p_most integer); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.names_with(p_fragment text, p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.names_with(p_fragment text, p_most integer) TO tieout_app;
+
 -- Name: TABLE quarantine_refusal; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.quarantine_refusal TO tieout_app;
@@ -3631,6 +3871,11 @@ GRANT ALL ON FUNCTION tieout.refresh_statistics() TO tieout_app;
 
 REVOKE ALL ON FUNCTION tieout.refuse_change() FROM PUBLIC;
 
+-- Name: FUNCTION story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) TO tieout_app;
+
 -- Name: FUNCTION unlisted(p_seq bigint, p_as_of timestamp with time zone); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.unlisted(p_seq bigint, p_as_of timestamp with time zone) FROM PUBLIC;
@@ -3644,6 +3889,15 @@ GRANT SELECT ON TABLE public.tieout_migration TO tieout_app;
 
 GRANT SELECT ON TABLE read.batch TO tieout_reader;
 GRANT SELECT ON TABLE read.batch TO tieout_app;
+
+-- Name: TABLE bridge; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.bridge TO tieout_app;
+
+-- Name: TABLE bridge; Type: ACL; Schema: read; Owner: tieout_owner
+
+GRANT SELECT ON TABLE read.bridge TO tieout_reader;
+GRANT SELECT ON TABLE read.bridge TO tieout_app;
 
 -- Name: TABLE control_exception; Type: ACL; Schema: tieout; Owner: tieout_owner
 
@@ -3704,10 +3958,6 @@ GRANT USAGE ON SEQUENCE tieout.batch_id TO tieout_app;
 -- Name: TABLE coverage_certificate; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.coverage_certificate TO tieout_app;
-
--- Name: TABLE deletion; Type: ACL; Schema: tieout; Owner: tieout_owner
-
-GRANT SELECT,INSERT ON TABLE tieout.deletion TO tieout_app;
 
 -- Name: TABLE delivery; Type: ACL; Schema: tieout; Owner: tieout_owner
 
@@ -3788,6 +4038,14 @@ GRANT SELECT,INSERT ON TABLE tieout.raw_record TO tieout_app;
 -- Name: TABLE remapping; Type: ACL; Schema: tieout; Owner: tieout_owner
 
 GRANT SELECT,INSERT ON TABLE tieout.remapping TO tieout_app;
+
+-- Name: TABLE searchable; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,UPDATE ON TABLE tieout.searchable TO tieout_app;
+
+-- Name: TABLE searchable_name; Type: ACL; Schema: tieout; Owner: tieout_owner
+
+GRANT SELECT,INSERT ON TABLE tieout.searchable_name TO tieout_app;
 
 -- Name: TABLE standing; Type: ACL; Schema: tieout; Owner: tieout_owner
 

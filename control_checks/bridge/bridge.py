@@ -163,7 +163,9 @@ class Bridge:
         return [f"{run.control} did not run: {run.error}" for run in self.runs if run.error]
 
     async def _list(self, flow: Flow, period: str, **only: str | int | None) -> list[Document]:
-        _, rows = await self._ask(_PARTS + _ITEMS, flow, period, listed=True, **only)
+        # what passes at first sight is in these two cells, and in no other
+        listed = {"listed": True} if only.get("cell") in (None, "from", "to") else {}
+        _, rows = await self._ask(_PARTS + _ITEMS, flow, period, **listed, **only)
         return rows
 
     async def _ask(

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from control_checks.bridge.bridge import Bridge, prepared
+from control_checks.bridge.current import keep_current
 from tests.api.test_errors import problem
 from tests.api.test_paging import walk
 from tests.api.till import NOW, Served, append, booking, open_application, served, write
@@ -96,6 +97,33 @@ async def test_what_is_read_later_shows_once_the_controls_have_run_on_it(
     assert await api.get("/v1/bridge", period=MONTH, **then) == shown
 
 
+async def test_without_a_time_the_bridge_is_the_one_that_is_kept_and_says_as_of_when(
+    api: Served, tmp_path: Path
+) -> None:
+    engine = api.application.engine()
+    kept = {of.period: of for of in await keep_current(engine)}[MONTH]
+    ran = await run(api)  # at a later T
+    assert ran.as_of > kept.as_of
+    shown = await api.get("/v1/bridge", period=MONTH)
+    assert shown == json.loads(msgspec.json.encode(kept.document))
+    found = await api.get("/v1/bridge/items", period=MONTH, cell="banked/from")
+    assert [found["as_of"], found["as_known"]] == [shown["as_of"], shown["as_known"]]
+    at_t = await api.get("/v1/bridge", period=MONTH, as_of=ran.as_of.isoformat())
+    assert datetime.fromisoformat(at_t["as_of"]) == ran.as_of
+    control = engine.checks["stuck_transaction"]
+    engine.checks = {**engine.checks, "stuck_transaction": control._replace(query="SELECT x")}
+    append(tmp_path / "bookings.jsonl", [booking("1002", 2)])
+    await read(api)
+    await keep_current(engine)
+    for query in ({}, {"cell": "banked/from"}):
+        path = "/v1/bridge/items" if query else "/v1/bridge"
+        answered = await api.client.get(path, params={"period": MONTH, **query})
+        said = problem(answered, 409, "urn:tieout:problem:not-computed")
+        assert "stuck_sales did not run: " in said["detail"]
+    then = {"as_of": shown["as_of"], "as_known": shown["as_known"]}
+    assert await api.get("/v1/bridge", period=MONTH, **then) == shown
+
+
 async def test_the_items_of_a_cell_lead_to_their_transactions(api: Served) -> None:
     ran = await run(api)
     query = {"period": MONTH, "cell": "banked/exceptions:stuck_again"}
@@ -162,3 +190,8 @@ async def test_of_several_flows_the_items_are_those_of_the_one_that_is_named(
         one = await api.get("/v1/bridge", period=MONTH, flow="sales_again")
         assert [row["flow"] for row in one["rows"]] == ["sales_again"]
         assert one["runs"] == {}
+        await keep_current(application.engine())
+        for query in ({}, {"flow": "sales"}):
+            kept = await api.get("/v1/bridge", period=MONTH, **query)
+            times = {"as_of": kept["as_of"], "as_known": kept["as_known"]}
+            assert kept == await api.get("/v1/bridge", period=MONTH, **query, **times)

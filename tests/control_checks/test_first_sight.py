@@ -20,9 +20,12 @@ from tests.control_checks.test_cases import prepared, run
 from tests.support.postgres import Database
 
 CLAIMS = 14
+LATE = 0.1
+"""The share of the facts that become known late."""
 SEEDS = [*range(8), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(8, 40))]
 FIRST_SIGHT = {name: check for name, check in CHECKS.items() if check.plain}
 FLOW = "expense-to-reimbursement"
+LATER = instant("2027-01-01 00:00")
 PARAMETERS: dict[str, list[dict[str, Any]]] = {
     "approved_not_posted": [{}, {"go_live": instant("2026-01-12 00:00")}],
     "approval_missing": [
@@ -102,9 +105,15 @@ def _flow(random: Random) -> dict[str, Any]:
     return found
 
 
-async def _found(conn: Any, name: str, plain: str, parameters: str, case: Case) -> Counter[Any]:  # noqa: ANN401 -- a connection
+async def _found(
+    conn: Any,  # noqa: ANN401 -- a connection
+    name: str,
+    plain: str,
+    parameters: str,
+    case: Case,
+    k: datetime = LATER,
+) -> Counter[Any]:
     """Count what is OK by currency and sum it up; keep every other item whole."""
-    k = instant("2027-01-01 00:00")
     settled, rows = await population(
         conn, plain, CHECKS[name].query, (), FLOW, case.as_of, k, parameters
     )
@@ -139,10 +148,37 @@ async def test_at_first_sight_a_check_settles_what_its_query_would(
                 whole = await _found(conn, name, "", parameters, case)
                 assert await _found(conn, name, check.plain, parameters, case) == whole, name
                 settled, _ = await population(
-                    conn, check.plain, check.query, (), FLOW, case.as_of, instant("2027-01-01 00:00"), parameters
+                    conn, check.plain, check.query, (), FLOW, case.as_of, LATER, parameters
                 )  # fmt: skip
                 looked_closely[name] += sum(s.items for s in settled)
     assert all(looked_closely[name] for name in FIRST_SIGHT if name != "stuck_transaction")
+
+
+@pytest.mark.parametrize("seed", SEEDS[:2] + SEEDS[8:])
+async def test_as_known_earlier_it_settles_what_was_not_added_to_since(
+    database: Database, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = Random(seed)  # noqa: S311 -- no secret
+    lines = [
+        f"{line}   known=2026-02-10 09:00" if random.random() < LATE else line
+        for line in world(random).splitlines()
+    ]
+    case = Case(f"seed {seed}", "2026-01-31 08:00", "\n".join(lines), {}, flow=_flow(random))
+    k = instant("2026-02-05 08:00")
+    monkeypatch.setattr(runs, "REST_SHARE_MAX", 1.0)
+    monkeypatch.setattr(runs, "GROWN_SHARE_MAX", 1.0)
+    engine = await prepared(database, CHECKS["approved_not_posted"], case)
+    settled_at_k = 0
+    async with engine.store.connect("tieout_reader") as conn:
+        for name, check in FIRST_SIGHT.items():
+            parameters = check.parameters.model_validate({}).model_dump_json()
+            whole = await _found(conn, name, "", parameters, case, k)
+            assert await _found(conn, name, check.plain, parameters, case, k) == whole, name
+            settled, _ = await population(
+                conn, check.plain, check.query, (), FLOW, case.as_of, k, parameters
+            )
+            settled_at_k += sum(s.items for s in settled)
+    assert settled_at_k
 
 
 async def test_where_too_many_steps_are_asked_for_nothing_is_plain(database: Database) -> None:

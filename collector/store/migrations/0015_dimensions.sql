@@ -170,7 +170,7 @@ END;
 -- Which attributes a holder has otherwise than the owner: `attributes` of the rules, less case and blanks; `values` are the
 -- owner's words for the holder's, and `decimals` compare as the numbers that they are.
 CREATE FUNCTION read.dimension_differs(p_rules jsonb, p_owned jsonb, p_held jsonb) RETURNS text[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (
     SELECT coalesce(array_agg(x.name ORDER BY x.name), '{}')
     FROM jsonb_array_elements_text(p_rules -> 'attributes') x(name)
@@ -182,7 +182,7 @@ RETURN (
 
 -- Whether a value is one of the `closed` words of the rules.
 CREATE FUNCTION read.dimension_closed(p_rules jsonb, p_value jsonb) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN coalesce(p_rules -> 'closed'
     ? lower(coalesce(p_rules -> 'values' ->> (p_value ->> 'status'), p_value ->> 'status')), false);
 

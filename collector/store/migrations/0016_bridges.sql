@@ -35,3 +35,36 @@ LEFT JOIN LATERAL json_to_recordset(b.document -> 'rows') r(
     entity text, currency text, "from" text, "to" text, from_system text, to_system text,
     unexplained_items bigint, unexplained_minor bigint) ON true;
 GRANT SELECT ON read.bridge TO tieout_reader, tieout_app;
+
+-- First sight of what was known at K, while more is told: what has only grown since is the same where nothing was added.
+-- The share of all events that was told since K; NULL where something was taken back or decided otherwise since.
+CREATE FUNCTION read.grown_share(p_as_known timestamptz) RETURNS double precision
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+RETURN (
+    WITH k AS MATERIALIZED (SELECT read.seq_at(p_as_known) AS seq)
+    SELECT CASE WHEN EXISTS (SELECT FROM tieout.commit_log c WHERE c.seq > k.seq
+                             AND c.what NOT IN ('batch', 'control run', 'configuration', 'sweep'))
+                  OR EXISTS (SELECT FROM tieout.supersession x WHERE x.seq > k.seq)
+                  OR EXISTS (SELECT FROM tieout.deletion x WHERE x.seq > k.seq)
+                  OR EXISTS (SELECT FROM tieout.reference_history h WHERE h.known_to > k.seq)
+                THEN NULL
+                ELSE coalesce((SELECT sum(events) FILTER (WHERE b.seq > k.seq) / nullif(sum(events), 0)::float8
+                               FROM tieout.batch b), 0) END
+    FROM k);
+
+-- The transactions of which something was told since K, or that were others then.
+CREATE FUNCTION read.grown(p_as_known timestamptz) RETURNS SETOF bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1000
+BEGIN ATOMIC
+    SELECT d.component FROM tieout.batch b JOIN tieout.event e ON e.batch = b.id JOIN tieout.document d ON d.id = e.document
+    WHERE b.seq > read.seq_at(p_as_known)
+    UNION
+    SELECT component FROM tieout.document WHERE known_from > read.seq_at(p_as_known)
+    UNION
+    SELECT component FROM tieout.membership_history WHERE known_to > read.seq_at(p_as_known)
+    UNION
+    SELECT component FROM tieout.suspended_history WHERE known_to > read.seq_at(p_as_known);
+END;
+
+REVOKE EXECUTE ON FUNCTION read.grown_share(timestamptz), read.grown(timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION read.grown_share(timestamptz), read.grown(timestamptz) TO tieout_reader, tieout_app;

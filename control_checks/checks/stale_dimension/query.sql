@@ -2,8 +2,10 @@
 WITH p AS MATERIALIZED (SELECT $4::jsonb AS p),
 own AS MATERIALIZED (  -- the documents of this kind of master data, among those of all that is bought and claimed
     SELECT coalesce(array_agg(d.document), '{}') AS documents FROM read.present_document d
-    WHERE (cardinality($5::bigint[]) IS NULL OR d.document = ANY ($5)) AND d.component IN (
-        SELECT e.component FROM read.present_event e WHERE e.type = ANY (ARRAY(SELECT t.type FROM read.step_type($1, $3) t)))),
+    WHERE (cardinality($5::bigint[]) IS NULL OR d.document = ANY ($5)) AND d.component = ANY (ARRAY(
+        SELECT DISTINCT t.component FROM read.present_document t WHERE t.document = ANY (ARRAY(
+            SELECT DISTINCT e.document FROM read.present_event e
+            WHERE e.type = ANY (ARRAY(SELECT y.type FROM read.step_type($1, $3) y))))))),
 step AS MATERIALIZED (
     SELECT s.value ->> 'name' AS step, s.value ->> 'system' AS system
     FROM jsonb_array_elements(read.configuration($3) -> 'flows') f, jsonb_array_elements(f -> 'steps') s
@@ -31,18 +33,18 @@ held AS (
     SELECT DISTINCT ON (s.step, s.code) s.*, s.value AS a FROM said s JOIN consumer c ON c.step = s.step
     WHERE s.state NOT IN ('deleted', 'future')
     ORDER BY s.step, s.code, s.state <> 'value', s.since DESC, s.document),
-compared AS (
+compared AS MATERIALIZED (
     SELECT c.step, c.system, c.synchronised_at, o.code AS owned, o.future, o.closed, o.from_at, o.first_at, h.code AS has, h.a AS held,
            coalesce(o.number, h.number) AS number, coalesce(o.document_id, h.document_id) AS document_id,
            coalesce(o.kind, h.kind) AS kind, coalesce(o.entity, h.entity) AS entity, o.a, o.last_at,
            CASE WHEN o.state IN ('deleted', 'ended') THEN o.state ELSE o.a ->> 'status' END AS status,
            CASE WHEN o.state = 'gap' OR h.state = 'gap' THEN 'GAP'
-                WHEN EXISTS (SELECT FROM jsonb_array_elements_text(p.p -> 'attributes') x(name),
+                WHEN coalesce(o.rivals, h.rivals) IS NOT NULL AND EXISTS (SELECT FROM jsonb_array_elements_text(p.p -> 'attributes') x(name),
                                          unnest(ARRAY[o.rivals, h.rivals]) several
                              WHERE (SELECT count(DISTINCT coalesce(r.value ->> x.name, '')) > 1
                                     FROM jsonb_array_elements(several) r)) THEN 'OVERLAP' END AS unclear,
            h.state = 'ended' OR read.dimension_closed(p.p, h.a) AS held_closed,
-           (read.dimension_differs(p.p, o.a, h.a))[1] AS differing
+           CASE WHEN o.a <> h.a OR p.p -> 'values' <> '{}' THEN (read.dimension_differs(p.p, o.a, h.a))[1] END AS differing
     FROM p CROSS JOIN consumer c
     JOIN (SELECT code FROM owner UNION SELECT code FROM held) every ON true
     LEFT JOIN owner o ON o.code = every.code

@@ -1,5 +1,6 @@
 """`tieout bridge`: the table, the CSV that foots, the page that prints, and the items behind a cell."""
 
+import asyncio
 import csv
 import html
 import io
@@ -15,10 +16,13 @@ import pytest
 
 from api import sheet
 from api.cli.bridge import exit_code, write_csv
+from api.wiring import Application, read_configuration
+from control_checks.bridge.current import keep_current
 from tests.api.cli.desk import Desk, same_signals
 from tests.support import shop
 from tests.support.debian import require
 from tests.support.postgres import Database
+from tests.support.store import DatabaseStore, at
 
 LINE = "bridge --period 2026-01 --as-of 2026-01-31T08:00:00Z"
 A4_POINTS = (595, 842)
@@ -174,6 +178,26 @@ def test_the_command_under_a_long_list_shows_the_whole_cell_as_the_page_knew_it(
     assert [item["nth"] for item in listed["items"]] == [1, 2, 3, 4]
     assert {item["entity"] for item in listed["items"]} == {"DE10"}
     assert "--flow invoices" in from_paid
+
+
+def test_the_status_tells_what_the_kept_bridges_leave_unexplained(
+    desk: Desk, database: Database, tmp_path: Path
+) -> None:
+    with same_signals():
+        before = desk.shown("status", "status")["bridge"]
+        application = Application(
+            read_configuration(tmp_path / "tieout.yaml"), DatabaseStore(database), at(shop.NOW)
+        )
+        asyncio.run(keep_current(application.engine()))
+        kept = desk.shown("status", "status")["bridge"]
+        written = desk("status").out
+    assert before == []
+    # C-WAITING and F-SHORTCUT: no due time, and no control over the approval
+    assert [(of["period"], of["unexplained_items"]) for of in kept] == [
+        ("2026-01", 2),
+        ("2026-02", 0),
+    ]
+    assert "invoices 2026-01 as of 2026-02-01 08:00: 2 items unexplained" in written
 
 
 def test_what_others_wrote_is_escaped_on_the_page() -> None:
