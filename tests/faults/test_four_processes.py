@@ -24,7 +24,7 @@ from tests.support.campaigns import campaign
 from tests.support.postgres import Database, fresh_database
 
 PROCESSES = 4
-HOLDERS_MAX = 3
+HOLDERS_MAX, COMPONENT_MAX = 3, 1_000
 START = datetime(2026, 1, 20, tzinfo=UTC)
 VERBS = ("ordered", "invoiced", "paid")
 STOPPED_S_MAX, BETWEEN_S_MAX = 0.06, 0.03
@@ -81,7 +81,7 @@ class Size(NamedTuple):
     records: int
 
 
-SIZE, SIZE_LONG = Size(1, 20, 15), Size(8, 25, 20)
+SIZE, SIZE_LONG = Size(1, 12, 20), Size(8, 25, 20)
 
 
 class Tills:
@@ -97,7 +97,7 @@ class Tills:
         self.hits = Counter[str]()
         folder.mkdir(exist_ok=True)
         (folder / "mapping.yaml").write_text(MAPPING, encoding="utf-8")
-        self._orders = size.passes * size.files * size.records // 2
+        self._orders = size.passes * size.files * size.records * 3 // 4
         for n in range(PROCESSES):
             (folder / f"till{n}").mkdir()
 
@@ -186,11 +186,12 @@ def dumped(config: Path) -> list[str]:
 
 def read_at_once(tills: Tills, config: Path, alone: Path, hits: Counter[str]) -> None:
     """Read what there is with all processes at once, in turn each its own files and all everybody's."""
+    random = Random(tills.size.passes)  # noqa: S311 -- how often it is asked is the machine's doing
     for number in range(tills.size.passes):
         tills.write(number)
         names = [[f"till{n}"] if number % 2 == 0 else [] for n in range(PROCESSES)]
         processes = [sync(config, *own) for own in names]
-        hits["stopped"] += hold_up(processes, tills.random)
+        hits["stopped"] += hold_up(processes, random)
         for streams in map(outcome, processes):
             assert number % 2 or any(s["accepted"] for s in streams)
             left = sum("another process" in str(s["remarks"]) for s in streams)
@@ -201,14 +202,17 @@ def read_at_once(tills: Tills, config: Path, alone: Path, hits: Counter[str]) ->
     hits.update(tills.hits)
 
 
-def transactions(tills: Tills) -> Counter[int]:
-    """Count transactions by their number of orders: joined by names that not too many orders hold."""
+def transactions(tills: Tills) -> list[set[str]]:
+    """Join orders by the names that not too many of them hold."""
     parts = [{order} for order in tills.orders]
     for orders in tills.holders.values():
         if len(orders) <= HOLDERS_MAX:
             joined = [part for part in parts if part & orders]
             parts = [part for part in parts if not part & orders] + [set().union(*joined)]
-    return Counter(map(len, parts))
+    return parts
+
+
+APART = "orders of transactions that are too large"
 
 
 async def compare(tills: Tills, server: Server, database: Database, hits: Counter[str]) -> None:
@@ -222,7 +226,11 @@ async def compare(tills: Tills, server: Server, database: Database, hits: Counte
     sizes = Counter(
         len(row["documents"]) for row in map(json.loads, found) if row["row"] == "transaction"
     )
-    assert sizes == transactions(tills)
+    parts = transactions(tills)
+    apart = sum(len(part) for part in parts if len(part) > COMPONENT_MAX)
+    expected = Counter(len(part) for part in parts if len(part) <= COMPONENT_MAX)
+    assert sizes == expected + Counter({1: apart})
+    hits.update({APART: apart} if apart else {})
     assert max(sizes) > HOLDERS_MAX
     hits["names that too many hold"] = sum(len(o) > HOLDERS_MAX for o in tills.holders.values())
     assert all(hits.values())
@@ -236,9 +244,10 @@ async def test_four_at_once_leave_the_store_of_one_that_read_in_order(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(2, 6))
+@pytest.mark.parametrize("seed", [2, 3])
 async def test_four_at_once_in_many_rounds_leave_the_store_of_one(
     server: Server, database: Database, tmp_path: Path, seed: int
 ) -> None:
     with campaign("four processes on the same transactions", "what one process makes") as hits:
         await compare(Tills(tmp_path / "tills", seed, SIZE_LONG), server, database, hits)
+        assert hits[APART]
