@@ -27,7 +27,7 @@ from collector.errors import Permanent, Refused
 from collector.model.words import counted
 from collector.store.connection import connected
 from collector.store.ingest import Connection
-from collector.store.migrate import ensure_roles, migrations
+from collector.store.migrate import MIGRATION_LOCK, ensure_roles, migrations
 from collector.store.programs import CHUNK_BYTES, incoming, outgoing, program
 from collector.store.session import Store
 
@@ -42,23 +42,28 @@ Told = Callable[[int], None]
 _NOT_BEFORE_17 = b"SET transaction_timeout = 0;\n"
 """The one line of pg_restore's preamble that an older server does not understand; 0 is the default."""
 
-# Nothing was read into what is dropped here: the lock holds until the transaction ends.
-_BEGIN = b"""
+# One at a time: what feeds a psql may have been killed, and it itself is about to commit. Nothing was read into what
+# is dropped here: the locks hold until the transaction ends.
+_BEGIN = (
+    b"""
 BEGIN;
 SET LOCAL lock_timeout = '10s';
 SET LOCAL client_min_messages = warning;
+SELECT pg_advisory_xact_lock(%d);
 DO $$ BEGIN
     IF to_regclass('public.tieout_migration') IS NULL THEN RETURN; END IF;
     IF to_regclass('tieout.commit_log') IS NOT NULL THEN
         LOCK TABLE tieout.commit_log;
         IF EXISTS (SELECT FROM tieout.commit_log WHERE what <> 'configuration') THEN
-            RAISE EXCEPTION 'something was read into the store meanwhile';
+            RAISE EXCEPTION 'The store is not empty: something was read into it meanwhile.';
         END IF;
     END IF;
     DROP SCHEMA IF EXISTS read, tieout CASCADE;
     DROP TABLE public.tieout_migration;
 END $$;
 """
+    % MIGRATION_LOCK
+)
 
 
 class Manifest(msgspec.Struct, frozen=True):

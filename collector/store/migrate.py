@@ -7,7 +7,7 @@ import asyncpg
 from collector.errors import Misconfigured
 from collector.store.connection import connected
 
-_LOCK = 0x6D696772617465  # "migrate"
+MIGRATION_LOCK = 0x6D696772617465  # "migrate"
 _ROLES = ("tieout_owner", "tieout_app", "tieout_reader")
 POSTGRES_MAJOR_MIN = 15
 
@@ -32,7 +32,7 @@ async def migrate(dsn: str) -> list[str]:
                 f"PostgreSQL {conn.get_server_version().major} is too old; "
                 f"Tieout needs {POSTGRES_MAJOR_MIN} or newer."
             )
-        await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await conn.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
         await ensure_roles(conn)
         return await _apply(conn)
 

@@ -85,8 +85,8 @@ def test_the_page_of_faults_tells_what_campaigns_of_one_name_recorded_together(
     assert told_in.endswith("\n<!-- end of figures -->\nAfter.\n")
     assert "Old." not in told_in
     assert [line for line in told_in.splitlines() if "the truth" in line] == [
-        "| cuts<br>`pytest tests/a.py::test_cuts` | 2 cut | the truth | 61 s | 2026-01-02 | 0.5 |",
-        "| kills<br>`pytest tests/b.py::test_kills` | 1,002 kill | the truth | 123 s | 2026-01-01 | 0.5 |",
+        "| cuts<br>`pytest tests/a.py::test_cuts` | cut: 2 | the truth | 61 s | 2026-01-02 | 0.5 |",
+        "| kills<br>`pytest tests/b.py::test_kills` | kill: 1,002 | the truth | 123 s | 2026-01-01 | 0.5 |",
     ]
     assert generate.reliability(told_in, recorded) == told_in
 

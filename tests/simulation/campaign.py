@@ -29,6 +29,12 @@ class Report(NamedTuple):
     hit: Counter[tuple[str, str]]
     trace: list[str]
 
+    def add(self, other: "Report") -> None:
+        """Count what another campaign injected as well."""
+        self.injected.update(other.injected)
+        self.reached.update(other.reached)
+        self.hit.update(other.hit)
+
 
 def limit(_kind: str) -> int:
     return HOLDERS_MAX

@@ -22,16 +22,16 @@ RECORD, KEPT = ROOT / "build/faults.jsonl", ROOT / "docs/reliability.json"
 
 
 @contextmanager
-def campaign(name: str, equal_to: str) -> Iterator[Counter[str]]:
+def campaign(name: str, equal_to: str, part: object = "") -> Iterator[Counter[str]]:
     """Give a counter of what hits, by kind; a block that ends well has found the store `equal_to` that.
 
-    Tests that give one name are told together.
+    Tests that give one name are told together, and so are the parts of a long one, each recorded when it has ended.
     """
     hits, elapsed_s = Counter[str](), stopwatch()
     yield hits
     test = os.environ["PYTEST_CURRENT_TEST"]  # noqa: TID251 -- pytest says there which test runs
     row = {
-        "test": test.rpartition(" ")[0],
+        "test": test.rpartition(" ")[0] + (f"[{part}]" if part != "" else ""),
         "name": name,
         "hits": dict(hits),
         "equal_to": equal_to,

@@ -44,7 +44,7 @@ compared AS MATERIALIZED (
                              WHERE (SELECT count(DISTINCT coalesce(r.value ->> x.name, '')) > 1
                                     FROM jsonb_array_elements(several) r)) THEN 'OVERLAP' END AS unclear,
            h.state = 'ended' OR read.dimension_closed(p.p, h.a) AS held_closed,
-           CASE WHEN o.a <> h.a OR p.p -> 'values' <> '{}' THEN (read.dimension_differs(p.p, o.a, h.a))[1] END AS differing
+           CASE WHEN o.a IS DISTINCT FROM h.a OR p.p -> 'values' <> '{}' THEN (read.dimension_differs(p.p, o.a, h.a))[1] END AS differing
     FROM p CROSS JOIN consumer c
     JOIN (SELECT code FROM owner UNION SELECT code FROM held) every ON true
     LEFT JOIN owner o ON o.code = every.code

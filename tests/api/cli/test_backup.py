@@ -303,6 +303,32 @@ def test_killed_in_the_middle_it_leaves_an_empty_store_and_can_be_repeated(
     assert desk("dump").out == kept.dump
 
 
+def test_of_two_at_once_one_loads_everything_and_the_other_says_that_the_store_is_not_empty(
+    kept: Kept, other: Database, tmp_path: Path
+) -> None:
+    """So it is, too, where one was killed and its psql lives on; the first stands still as above."""
+    desk = moved(kept.desk, other, tmp_path)
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'psql' AND wait_event_type = 'Lock'"
+    )
+    line = [TIEOUT, "--config", str(desk.config), "restore", str(kept.file)]
+    with asyncio.Runner() as runner:
+        conn = runner.run(asyncpg.connect(dsn(other)))
+        runner.run(conn.execute("BEGIN; CREATE TABLE public.tieout_migration ()"))
+        with (
+            subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as first,  # noqa: S603 -- our own program
+            subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as second,  # noqa: S603 -- our own program
+        ):
+            until(other, f"SELECT 2 = ({waiting})")
+            runner.run(conn.execute("ROLLBACK"))
+            said = [process.communicate()[1] for process in (first, second)]
+        runner.run(conn.close())
+    assert sorted(["The store is not empty" in text for text in said]) == [False, True]
+    assert sorted([first.returncode, second.returncode]) == [0, 1]
+    assert desk("dump").out == kept.dump
+
+
 @pytest.mark.long
 def test_killed_at_any_time_on_the_embedded_server_it_is_all_or_nothing(
     kept: Kept, base: Path, tmp_path: Path
