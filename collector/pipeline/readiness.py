@@ -51,7 +51,7 @@ class Key(msgspec.Struct, frozen=True):
 
     kind: str
     field: str
-    cut: int | None = None
+    field_length: int | None = None
 
 
 class Mend(msgspec.Struct, frozen=True):
@@ -132,7 +132,7 @@ class _Meant(msgspec.Struct):
             "keys": [_holds(IDENTITY, name) for name in names],
             "defaults": [_holds(CONTEXT, n, v) for n, kind in meant.items() for v in kind.defaults],
             "invalid": [_holds(CONTEXT, n) for n, kind in meant.items() if kind.check],
-            "cut": [_holds(CONTEXT, key.kind) for key in self.keys if key.cut is not None],
+            "cut": [_holds(CONTEXT, key.kind) for key in self.keys if key.field_length is not None],
         }
 
 
@@ -200,7 +200,7 @@ def _meant(settings: Settings) -> list[_Meant]:
                 place = source, stream, event_type, document.type
                 said = found.setdefault(place, _Meant(*place, interface, set()))
                 said.keys |= {
-                    Key(r.kind, r.value, r.cut) for r in joining if r.kind != document.type
+                    Key(r.kind, r.value, r.field_length) for r in joining if r.kind != document.type
                 }
     for said in found.values():
         said.is_shared = len(known_by[said.document]) > 1
@@ -270,7 +270,7 @@ class _Found:
         setattr(row, verdict, getattr(row, verdict) + counted["records"])
         expected = meant.keys if verdict != "not_expected" else set()
         row.keys = sorted(
-            {*row.keys, *expected}, key=lambda key: (key.kind, key.field, key.cut or 0)
+            {*row.keys, *expected}, key=lambda key: (key.kind, key.field, key.field_length or 0)
         )
 
     def lose(self, alone: Mapping[str, Any]) -> None:

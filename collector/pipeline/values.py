@@ -259,8 +259,8 @@ def compile_usable(
     if meant.check is not None:
         _, proves = _STANDARDS[meant.check]
         tests.append(lambda _body, name: proves(name.value))
-    if isinstance(rule, ReferenceRule) and rule.cut is not None:
-        whole, field = rule.cut, compile_expr(rule.value, nulls)
+    if isinstance(rule, ReferenceRule) and rule.field_length is not None:
+        whole, field = rule.field_length, compile_expr(rule.value, nulls)
         tests.append(lambda body, _name: len(field(body) or "") < whole)
     if len(tests) <= 1:
         return tests[0] if tests else None

@@ -116,7 +116,7 @@ class Role(StrEnum):
 class ReferenceRule(Definition):
     """Another name that the record gives its document; its kind says how it is compared.
 
-    A value as long as the field that is `cut` may be the beginning of a longer one, which others may share:
+    A value as long as a field of `field_length` characters may be the beginning of a longer one, which others may share:
     it neither joins nor links, and is kept to be searched. A shorter one is whole.
     """
 
@@ -126,7 +126,7 @@ class ReferenceRule(Definition):
     scope: Expr | None = Field(
         None, description="Within what the value is unique, e.g. {BUKRS}/{GJAHR}"
     )
-    cut: int | None = Field(
+    field_length: int | None = Field(
         None,
         description="How many characters the field holds, where its system cuts what is longer",
         ge=1,
@@ -134,8 +134,10 @@ class ReferenceRule(Definition):
 
     @model_validator(mode="after")
     def _one_field_is_cut(self) -> Self:
-        if self.cut is not None and (self.value.startswith("=") or "{" in self.value):
-            raise ValueError("`cut` is the length of a field; let `value` name that field alone")
+        if self.field_length is not None and (self.value.startswith("=") or "{" in self.value):
+            raise ValueError(
+                "`field_length` is the length of a field; let `value` name that field alone"
+            )
         return self
 
 

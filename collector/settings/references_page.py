@@ -52,7 +52,7 @@ them anew into an empty store.
 _FIELDS = """
 ## Fields in which systems carry them
 
-A system cuts what is longer than its field, and two numbers that begin alike are then the same there. Where a mapping says so (`cut: 16`), a value
+A system cuts what is longer than its field, and two numbers that begin alike are then the same there. Where a mapping says so (`field_length: 16`), a value
 that fills the field joins nothing and is only searched; a shorter one is whole. Better take the number from a field that is
 long enough. Which field of a source is empty or too short, [`tieout readiness`](readiness.md) says, with this remedy.
 

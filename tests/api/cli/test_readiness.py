@@ -39,7 +39,9 @@ def test_it_finds_the_messages_that_name_no_report_and_the_header_to_set(
     assert row["records"] == truth["records"]["middleware/messages"]
     assert row["usable"] == row["records"] - row["missing"]
     assert row["lost"] == {"documents": row["missing"], "amounts": {}}  # a message states no amount
-    assert row["keys"] == [{"kind": "expense_report", "field": "ApplicationMessageId", "cut": None}]
+    assert row["keys"] == [
+        {"kind": "expense_report", "field": "ApplicationMessageId", "field_length": None}
+    ]
     assert "SAP_ApplicationID" in row["mends"][0]["sentence"]
 
 
@@ -131,7 +133,7 @@ sources:
             - {kind: order, role: identity, value: order}
             - {kind: ticket, role: identity, value: ticket}
             - {kind: creditor_reference, role: identity, value: reference}
-            - {kind: order, role: identity, value: text, cut: 4}
+            - {kind: order, role: identity, value: text, field_length: 4}
             - {kind: clerk, role: context, value: clerk}
           attributes: {way: way.IntegrationFlowName}
           events: [{rule: sent, type: message.sent}]

@@ -306,7 +306,7 @@ def test_a_key_that_fills_a_field_which_cuts_joins_nothing_whatever_else_is_ther
     value: str, role: int
 ) -> None:
     own = {"report": {"normalise": ["strip_zeros"]}}
-    cut = {"kind": "report", "role": "identity", "value": "XBLNR", "cut": 16}
+    cut = {"kind": "report", "role": "identity", "value": "XBLNR", "field_length": 16}
     whole = {"kind": "report", "role": "identity", "value": "BKTXT"}
     event = one(
         compiled(own=own, references=[cut, whole]), XBLNR=value, BKTXT="57EE1FDA348046E8A08B"

@@ -92,7 +92,7 @@ MISTAKES = [
     (C, "actor: who", "amount: {value: a, currency: =EURO}\nactor: who", "claims.yaml:7:1: sources.erp.streams.claims.mapping.amount:", "'EURO' is no ISO 4217"),
     (C, "personal: [actor]", "personal: [actr]", "claims.yaml:1:1: sources.erp.streams.claims.mapping:", "`personal` names 'actr'"),
     (C, "actor: who", "actor: who\nreferences: [{kind: expence_report, role: identity, value: r}]", "claims.yaml:8:15: sources.erp.streams.claims.mapping.references.0.kind:", "there is no kind 'expence_report'. Did you mean 'expense_report'? Another is declared under `kinds`."),
-    (C, "actor: who", "actor: who\nreferences: [{kind: payment, role: identity, value: '{a}/{b}', cut: 16}]", "claims.yaml:8:14: sources.erp.streams.claims.mapping.references.0:", "`cut` is the length of a field. Let `value` name that field alone"),
+    (C, "actor: who", "actor: who\nreferences: [{kind: payment, role: identity, value: '{a}/{b}', field_length: 16}]", "claims.yaml:8:14: sources.erp.streams.claims.mapping.references.0:", "`field_length` is the length of a field. Let `value` name that field alone"),
     (C, "- rule: status", "- rule: status\n    references: [{kind: journal, role: group, value: r}]", "claims.yaml:11:18: sources.erp.streams.claims.mapping.events.0.references.0:", "unique within its company code and fiscal year only. Say by `scope`"),
     (C, "- rule: status", "- rule: status\n    document: {type: payments, number: id}", "claims.yaml:11:16: sources.erp.streams.claims.mapping.events.0.document.type:", "there is no kind 'payments'. Did you mean 'payment'?"),
     (C, "actor: who", "actor: who\nnulls: [A]", "claims.yaml:1:1: sources.erp.streams.claims.mapping:", "looks for 'A', which never comes"),
