@@ -270,6 +270,17 @@ async def test_a_list_that_is_interrupted_is_read_again_from_its_beginning(
     assert await lists.gone() == [("1000", 1, 2, None)]
 
 
+async def test_a_list_that_grew_after_it_was_read_is_not_read_on_as_a_list(lists: Lists) -> None:
+    lists.has(1, SALES, SOUTH)
+    lists.has(2, SOUTH)
+    await lists.read()
+    with (lists.folder / "csks_20260102.csv").open("a") as file:
+        file.write(f"{SALES}\n")
+    (remark,) = (await lists.read()).remarks
+    assert remark.endswith("it was not read from its beginning.")
+    assert await lists.gone() == []  # it was being written when it was read first
+
+
 async def test_a_name_that_states_no_instant_is_refused_and_nothing_is_read(lists: Lists) -> None:
     lists.has(1, SALES)
     (lists.folder / "csks_final.csv").write_text(f"KOSTL;STATUS;KTEXT\n{SOUTH}\n")
