@@ -3,7 +3,6 @@
 import gzip
 import os
 from datetime import UTC, datetime
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +137,7 @@ async def test_the_order_of_reading_and_reading_twice_change_nothing(
 ) -> None:
     days = {1: (SALES, SOUTH), 2: (SOUTH,), 3: (SALES, "4712;closed;Sales South")}
     dumps = set()
-    for n, order in enumerate(permutations(days)):
+    for n, order in enumerate([(1, 2, 3), (3, 2, 1), (1, 3, 2)]):
         folder = tmp_path / str(n)
         folder.mkdir()
         async with fresh_database(server) as database:
