@@ -128,16 +128,17 @@ FILES = {
     "EUR/USD;20260106;1.1722;2026-01-06T06:00:00Z\n"
     "EUR/USD;20260107;1.16880;2026-01-07T06:00:00Z\n"
     "EUR/USD;20260106;1.1723;2026-01-09T06:00:00Z\n",
-    "managers_20260102.csv": "PERNR;BEGDA;ENDDA;MANAGER\n1001;20250101;99991231;2001\n1002;20250101;20260131;2001\n",
+    "managers_20260102.csv": "PERNR;BEGDA;ENDDA;MANAGER\n1001;20250101;99991231;2001\n1002;20250101;20260131;2001\n"
+    "1003;20250101;99991231;2001\n",
     # 1001 has had another manager since the 5th; 1002's rows leave the first week of February to nobody
     "managers_20260110.csv": "PERNR;BEGDA;ENDDA;MANAGER\n1001;20250101;20260104;2001\n1001;20260105;99991231;2002\n"
-    "1002;20250101;20260131;2001\n1002;20260208;99991231;2003\n",
+    "1002;20250101;20260131;2001\n1002;20260208;99991231;2003\n1003;20250201;99991231;2004\n",
     "lfa1.csv": "LIFNR;SPERR;AT\n0000100200;open;2026-01-02T08:00:00Z\n0000100200;blocked;2026-01-05T08:00:00Z\n",
     "taken.csv": "kind;code;status;name;at\n"
     "centre;4711;open;Sales;2026-01-02T03:00:00Z\ncentre;4712;open;South;2026-01-02T03:00:00Z\n"
     "centre;4713;open;West;2026-01-02T03:00:00Z\n"
     "rate;EUR/USD;;1.1688;2026-01-07T07:00:00Z\nemployee;1001;;2001;2026-01-02T03:00:00Z\n"
-    "employee;1002;;2001;2026-01-02T03:00:00Z\nvendor;100200;open;;2026-01-02T09:00:00Z\n",
+    "employee;1002;;2001;2026-01-02T03:00:00Z\nemployee;1003;;2004;2026-01-02T03:00:00Z\nvendor;100200;open;;2026-01-02T09:00:00Z\n",
 }
 
 
@@ -182,8 +183,8 @@ def test_codes_are_counted_by_who_has_them_and_what_differs(desk: Desk) -> None:
         ("cost_center", "expense"): (3, 0, 2),  # 4711 is there, 4713 has its old name
         ("exchange_rate", "erp"): (1, 0, None),
         ("exchange_rate", "expense"): (1, 0, 0),
-        ("employee", "hr"): (2, 0, None),
-        ("employee", "expense"): (2, 0, 1),
+        ("employee", "hr"): (3, 0, None),
+        ("employee", "expense"): (3, 0, 1),
         ("vendor", "erp"): (0, 1, None),
         ("vendor", "expense"): (1, 0, 1),
     }
@@ -217,6 +218,11 @@ def test_a_rate_is_the_one_of_its_day_mended_later_and_compared_to_the_last_digi
         "07": {"rate": "1.16880"},
         "20": {"rate": "1.16880"},
     }
+    values = shown(desk, "exchange_rate", "EUR/USD", "2026-01-08T00:00:00Z")["erp"]["values"]
+    assert [(v["value"]["rate"], v["valid_from"][:10], v["valid_to"]) for v in values] == [
+        ("1.1723", "2026-01-06", "2026-01-07T00:00:00Z"),
+        ("1.16880", "2026-01-07", None),
+    ]
     assert (
         shown(desk, "exchange_rate", "EUR/USD", "2026-01-08T00:00:00Z")["expense"]["differs"] == []
     )
@@ -236,6 +242,13 @@ def test_a_manager_is_the_one_of_the_row_that_the_last_list_has(desk: Desk) -> N
             "Employee 1001 has the manager '2002' in hr since Sat 10 Jan 2026 00:00 and '2001' in expense "
             "48 hours later (limit 4 hours)."
         )
+    ]
+
+
+def test_a_row_that_the_next_list_no_longer_has_was_a_mistake(desk: Desk) -> None:
+    values = shown(desk, "employee", "1003", "2026-01-08T00:00:00Z")["hr"]["values"]
+    assert [(v["value"]["manager"], v["valid_from"], v["valid_to"]) for v in values] == [
+        ("2004", "2025-02-01T00:00:00Z", None)
     ]
 
 

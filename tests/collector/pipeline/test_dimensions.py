@@ -178,7 +178,7 @@ async def conn(database: Database) -> AsyncIterator[asyncpg.Connection]:
 
 
 EXAMPLES = settings(
-    max_examples=8,
+    max_examples=6,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
