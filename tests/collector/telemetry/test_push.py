@@ -6,6 +6,7 @@ from collector.pipeline.measure import Meter, measure
 from collector.settings.definitions import Telemetry
 from collector.settings.load import Configuration
 from collector.telemetry.metrics import BY_NAME, Measurement
+from control_checks.bridge.current import keep_current
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
 from tests.support import shop
@@ -38,7 +39,7 @@ async def test_what_is_pushed_is_what_can_be_scraped(database: Database, tmp_pat
     store = DatabaseStore(database)
     configuration, _ = await collect(store, shop.write(tmp_path), at(NOW))
     engine = Engine(configuration, store, CHECKS, at(NOW))
-    await engine.run("nothing_stuck", NOW, None, trigger="command", actor="test")
+    await keep_current(engine)  # runs all three controls
     expected = await measure(store, configuration, NOW)
     with receiving(Receiver) as receiver:
         meter = Meter(store, to(receiver, configuration), at(NOW))
@@ -52,7 +53,7 @@ async def test_what_is_pushed_is_what_can_be_scraped(database: Database, tmp_pat
         assert metric.description == BY_NAME[name].help
     runs = found["tieout_control_run_duration_seconds"].histogram
     assert runs.aggregation_temporality == AGGREGATION_TEMPORALITY_CUMULATIVE
-    assert sum(sum(p.bucket_counts) for p in runs.data_points) == 1
+    assert sum(sum(p.bucket_counts) for p in runs.data_points) == 3
     assert not runs.data_points[0].HasField("min")
     assert found["tieout_ingest_events_total"].sum.is_monotonic
     assert not found["tieout_transactions_completed_total"].sum.is_monotonic
