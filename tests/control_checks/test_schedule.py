@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,10 +11,14 @@ from typing_extensions import override
 
 from api.wiring import Application
 from collector.model.control import Run
-from collector.store import runs
+from collector.store import bridges, runs
+from collector.store.ingest import Connection
+from collector.store.leader import try_lead
 from control_checks import schedule as scheduling
+from control_checks.bridge import current
+from control_checks.bridge.current import is_due
 from control_checks.runner import Engine
-from control_checks.schedule import GRACE_S, RUNS_MAX, Schedule
+from control_checks.schedule import GRACE_S, OFFICE, RUNS_MAX, Schedule
 from tests.api.till import open_application, write
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore
@@ -177,6 +181,35 @@ async def test_a_command_in_between_does_not_count_as_the_scheduled_run(
     async with serving(made):
         await until(lambda: made.leads)
     assert [r.trigger for r in await kept(application)] == ["schedule", "command"]
+
+
+async def test_the_bridges_are_computed_by_the_one_that_leads(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduling, "BRIDGE_LOOK_S", 0.05)
+    looks = 0
+
+    async def counted(engine: Engine) -> bool:
+        nonlocal looks
+        looks += 1
+        return await is_due(engine)
+
+    monkeypatch.setattr(current, "is_due", counted)
+    made = schedule(application)
+
+    async def computed(conn: Connection) -> bool:
+        return bool(await bridges.latest(conn, ["sales"], "2026-01"))
+
+    async with AsyncExitStack() as stack, application.store.connect() as conn:
+        async with application.store.connect() as other:
+            assert await try_lead(other, OFFICE)
+            await stack.enter_async_context(serving(made))
+            await asyncio.sleep(0.5)
+            assert looks == 0
+        async with asyncio.timeout(PATIENCE_S):
+            while not await computed(conn):  # noqa: ASYNC110 -- the database has no event
+                await asyncio.sleep(0.05)
+        assert made.leads
 
 
 class Slow(Engine):
