@@ -87,10 +87,15 @@ class Memory(Recent[bytes, ingest.Known]):
 
     Until the next time it is never wrong, for a document keeps its number and only gains references, months and
     steps; at worst it knows too little: of references and months the database is asked then, and a step that it
-    does not know is refused as a duplicate, upon which the careful road is taken, without memory.
+    does not know is looked for where others commit as well, or else refused as a duplicate, upon which the careful
+    road is taken, without memory.
     """
 
     superseded_by = 0
+    committed = 0
+    """The collector's last commit."""
+    alone = True
+    """Whether all commits since the first were its own."""
 
     def believe(self, superseded_by: int) -> bool:
         """Forget everything if a mapping took events back since; return whether that was not so."""
@@ -165,6 +170,10 @@ class _Writer:
                 if not careful and not self.memory.believe(await ingest.last_supersession(conn)):
                     raise Contended
                 await work.look_up_again()
+            others = last != before or self.memory.committed not in {0, last}
+            self.memory.alone = self.memory.alone and not others
+            if not (careful or self.memory.alone):
+                await work.look_for_steps()
             seq = last + 1
             await ingest.append_commit(conn, seq, "batch", self.clock())
             await work.write(seq)
@@ -174,6 +183,7 @@ class _Writer:
             if batch.whole is not None:
                 await snapshots.enter(conn, row.id, batch.whole)
         work.learn(self.memory)
+        self.memory.committed = seq
         return row
 
     async def _copy_facts(self, p: Prepared, row: ingest.BatchRow, ids: list[int]) -> None:
@@ -208,7 +218,7 @@ class _Writer:
 class Packed(msgspec.Struct):
     """Rows of a batch: of new references and steps, and what is added to steps that are stored.
 
-    `passed` are the new steps as (document's number within the batch, event type).
+    `passed` are the steps that seem to be new, as (document's number within the batch, event type).
     """
 
     batch: int = 0
@@ -337,6 +347,26 @@ class Correlation:
         if any(self.known[n] is None and self._own(self.names[n]) for n in self.active):
             raise Contended
         self._note_components()
+
+    async def look_for_steps(self) -> None:
+        """Look, under the lock, which steps that seem to be new others have made meanwhile: to these is added."""
+        p, packed = self.p, self.packed
+        asked = [
+            (self.ids[n], event_type)
+            for n, event_type in packed.passed
+            if self.known[n] is not None
+        ]
+        there = await ingest.known_steps(self.conn, asked)
+        if not there:
+            return
+        steps: list[bytes] = []
+        for i, (n, event_type) in enumerate(packed.passed):
+            head, tail = packed.steps[2 * i : 2 * i + 2]
+            if (self.ids[n], event_type) not in there:
+                steps += head, tail
+            elif (n, event_type) not in p.revised:
+                packed.additions[self.ids[n], event_type] = rows.fold_of(tail)
+        packed.steps = steps
 
     def learn(self, memory: Memory) -> None:
         """Have the batch's documents remembered, now that it is committed."""

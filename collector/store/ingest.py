@@ -364,6 +364,18 @@ async def add_to_steps(
     return {(row[0], row[1]) for row in found}
 
 
+async def known_steps(conn: Connection, steps: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Return those of some steps, (document, event type), that are stored."""
+    if not steps:
+        return set()
+    found = await conn.fetch(
+        "SELECT document, type FROM unnest($1::bigint[], $2::text[]) q(document, type)"
+        " JOIN tieout.step USING (document, type)",
+        *zip(*steps, strict=True),
+    )
+    return {(row[0], row[1]) for row in found}
+
+
 async def note_revised(conn: Connection, events: Sequence[tuple[bytes, date]]) -> None:
     """Note which of these events, (event id, month), were told with different content, of whatever documents."""
     if events:

@@ -1,12 +1,13 @@
 """Two collectors that both looked before either committed: what they share is joined all the same."""
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
 
 from collector.clock import now
-from collector.pipeline.commit import batch_of, commit
+from collector.pipeline.commit import Memory, batch_of, commit
 from collector.store import ingest, streams
 from tests.collector.pipeline.test_order import (
     Fact,
@@ -121,3 +122,31 @@ async def until_waiting(conn: asyncpg.Connection, writers: int) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while await conn.fetchval(WAITING) < writers:  # noqa: ASYNC110 -- the others' doing
             await asyncio.sleep(0.01)
+
+
+async def test_a_step_that_another_made_is_added_to_and_no_batch_begins_anew(
+    pair: list[asyncpg.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = [
+        Fact(0, frozenset({1}), 0, what, hour, amount)
+        for hour, (what, amount) in enumerate(
+            [("made", 10), ("sent", 20), ("sent", 30), ("made", 40), ("paid", 50), ("paid", 60)]
+        )
+    ]
+    stream = await streams.register(pair[0], "test", "test", "test")
+    begun_anew = []
+    known_events = ingest.known_events
+
+    async def careful(*arguments: Any) -> Any:  # noqa: ANN401 -- as known_events
+        begun_anew.append(True)
+        return await known_events(*arguments)
+
+    monkeypatch.setattr(ingest, "known_events", careful)
+    memories = [Memory(10), Memory(10)]
+    for n, fact in enumerate(facts):  # in turn; neither knows what the other has made
+        row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=1)
+        batch = batch_of(row, [event("turns", fact)])
+        await commit(pair[n % 2], batch, limit, now, memory=memories[n % 2])
+    expected = {key: (*rest, *amounts) for key, (*rest, amounts) in oracle_steps(facts).items()}
+    assert await steps(pair[0], "turns") == expected
+    assert not begun_anew
