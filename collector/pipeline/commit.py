@@ -314,9 +314,9 @@ class Correlation:
     def _note_widened(self) -> None:
         for n, known in enumerate(self.known):
             if known is not None and self.p.spans[n] != known.span:
-                (first, last), (known_first, known_last) = self.p.spans[n], known.span
-                if first < known_first or last > known_last:
-                    self.widened[n] = min(first, known_first), max(last, known_last)
+                span = known.span.with_(self.p.spans[n])
+                if span != known.span:
+                    self.widened[n] = span
 
     def _own_limit(self, n: int) -> int:
         """Return how many others to look for that hold a document's own name; it comes first itself."""

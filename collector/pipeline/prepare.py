@@ -32,7 +32,7 @@ class Prepared(msgspec.Struct, array_like=True):
     By event, in the order of their ids: `tails`, packed, and `document_of`, the document's number
     within the batch. By that number: `names`, the content id of its own name; `references`, packed,
     its own name first, or none where an earlier chunk of the pass has told them all; `hashes`, of the
-    others; `spans`, first and last month. `steps` holds (number,
+    others; `spans`, its months. `steps` holds (number,
     event type, packed) of the steps that these events make; those in `revised` hang on which revision
     of an event counts, which is decided over all of them, by the database; `told_again` holds these events,
     (event id, month). `delivered` and `accepted`
@@ -152,10 +152,10 @@ class Preparation:
         order = sorted(range(len(ids)), key=ids.__getitem__)
         p.tails = [p.tails[i] for i in order]
         p.document_of = [p.document_of[i] for i in order]
-        p.steps = [
-            (number, event_type, rows.step_tail(first_us, last[0], n, event_type, amount, currency))
-            for (number, event_type), (first_us, last, n, amount, currency) in self._folds.items()
-        ]
+        for (number, event_type), fold in self._folds.items():
+            first_us, (last_us, *_), seen, n, amount_minor, currency = fold
+            tail = rows.step_tail(first_us, last_us, seen, n, event_type, amount_minor, currency)
+            p.steps.append((number, event_type, tail))
         p.delivered, p.accepted = len(self._delivered), len(self._accepted)
         p.amounts = dict(self._amounts)
         p.hash_total = sum(map(int.from_bytes, ids)) % HASH_TOTAL_MODULUS
@@ -175,19 +175,18 @@ class _Documents:
 
     def number(self, event: Event) -> int:
         """Return the number of an event's document, and note its month and references."""
-        spans, month, name = self._p.spans, rows.days(event.month), event.document
+        spans, span, name = self._p.spans, rows.span(event.month), event.document
         number = self._number_of.setdefault(name, len(spans))
         if number == len(spans):
-            spans.append((month, month))
+            spans.append(span)
             self._held.append(event.references)
             content, references, hashed = self._tell(name, event.references)
             self._p.names.append(content)
             self._p.references.append(references)
             self._p.hashes.append(hashed)
             return number
-        first, last = spans[number]
-        if not first <= month <= last:
-            spans[number] = min(first, month), max(last, month)
+        if spans[number] != span:
+            spans[number] = spans[number].with_(span)
         held = self._held[number]
         if event.references != held and not set(event.references) <= set(held):
             self._held[number] = held = held + event.references
@@ -226,19 +225,21 @@ _shared = lru_cache(8_192)(
     _packed
 )  # a cost centre is in every second record, a payment run in hundreds
 
-_Fold = tuple[int, tuple[int, int, bytes], int, int | None, str | None]
-"""A step so far: its first instant, which event was the last, how many there are, the last one's amount."""
+_Fold = tuple[int, tuple[int, int, bytes], int, int, int | None, str | None]
+"""A step so far: its first instant, which event was the last, the bits of all, how many, the last one's amount."""
 
 
 def _folded(fold: _Fold | None, occurred_us: int, event: Event) -> _Fold:
     """Add an event to a step."""
-    order = occurred_us, event.sequence if event.sequence is not None else -(2**63), event.event_id
+    event_id = event.event_id
+    order = occurred_us, event.sequence if event.sequence is not None else -(2**63), event_id
+    bit = rows.EVENT_BITS[event_id[-1]]
     if fold is None:
-        return occurred_us, order, 1, event.amount_minor, event.currency
-    first_us, last, n, amount_minor, currency = fold
+        return occurred_us, order, bit, 1, event.amount_minor, event.currency
+    first_us, last, seen, n, amount_minor, currency = fold
     if order > last:
         last, amount_minor, currency = order, event.amount_minor, event.currency
-    return min(first_us, occurred_us), last, n + 1, amount_minor, currency
+    return min(first_us, occurred_us), last, seen | bit, n + 1, amount_minor, currency
 
 
 def without(p: Prepared, known: Revisions) -> Prepared:

@@ -6,6 +6,7 @@ changes are moved as of now: what was known before is still known to have been k
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import NamedTuple
 
 from collector.clock import Clock
@@ -93,7 +94,7 @@ def told_by(facts: derived.DocumentFacts) -> tuple[Document, list[Reference]]:
         for (role, *named), batch in facts.references.items()
     ]
     hashed = references_hash((r.role, r.content) for r in told if r.role != OWN)
-    span = rows.days(facts.first_month), rows.days(facts.last_month)
+    span = reduce(rows.Span.with_, map(rows.span, facts.months))
     return Document(facts.document, content_id(own), hashed, span, own.kind), told
 
 

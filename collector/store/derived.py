@@ -11,8 +11,8 @@ from collector.store.ingest import Connection
 FETCH_ROWS = 10_000
 
 _FOLD_ALL = """
-INSERT INTO tieout.step (document, type, first_at, last_at, n, amount_minor, currency)
-SELECT document, type, min(occurred_at), max(occurred_at), count(*)::int,
+INSERT INTO tieout.step (document, type, first_at, last_at, n, seen, amount_minor, currency)
+SELECT document, type, min(occurred_at), max(occurred_at), count(*)::int, bit_or(tieout.event_bit(event_id)),
        (array_agg(amount_minor ORDER BY occurred_at DESC, sequence DESC NULLS LAST, event_id DESC))[1],
        (array_agg(currency ORDER BY occurred_at DESC, sequence DESC NULLS LAST, event_id DESC))[1]
 FROM (
@@ -46,8 +46,7 @@ class DocumentFacts(msgspec.Struct):
 
     document: int
     name: tuple[str, str, str]
-    first_month: date
-    last_month: date
+    months: set[date]
     references: dict[Key, int]
 
     @property
@@ -84,12 +83,9 @@ async def documents(
         if current is None or current.document != row["document"]:
             if current is not None:
                 yield _standing(current, told)
-            current = DocumentFacts(
-                row["document"], tuple(body["document"]), row["month"], row["month"], {}
-            )
+            current = DocumentFacts(row["document"], tuple(body["document"]), set(), {})
             told = {}
-        current.first_month = min(current.first_month, row["month"])
-        current.last_month = max(current.last_month, row["month"])
+        current.months.add(row["month"])
         span = row["seq"], row["until"], row["batch"]
         for role, (kind, scope, value) in ((0, current.name), *body.get("references", ())):
             told.setdefault((role, kind, scope, value), []).append(span)

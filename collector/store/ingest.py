@@ -29,7 +29,7 @@ _LOCK = 0x7469656F7574  # "tieout"
 # A name is asked for by its content id, which is its two hashes.
 _LOOK_UP = """
 SELECT q.i, r.document, r.role, d.component, d.references_hash,
-       d.first_month - date '2000-01-01', d.last_month - date '2000-01-01',
+       d.first_month - date '2000-01-01', d.last_month - date '2000-01-01', d.months,
        CASE WHEN r.role = 0 THEN
            (SELECT string_agg(s.type, ',') FROM tieout.step s WHERE s.document = d.id) END AS types
 FROM (SELECT i, most, ('x' || left(name, 16))::bit(64)::bigint AS value_hash,
@@ -43,18 +43,18 @@ CROSS JOIN LATERAL (
 JOIN tieout.document d ON d.id = r.document
 """
 
-# Right only where no event counts twice: none of these can be a revision of a stored event, because
-# one key of one month is unique and the document has events of one month only. Where two events are
-# the last at the same instant, which one counts takes more than a step remembers.
+# Right only where no event counts twice: none of these may be a revision of a stored event. None is where
+# the step has not seen them, or the document has events of one month only, of which one key is unique. Where two
+# events are the last at the same instant, which one counts takes more than a step remembers.
 _ADD_TO_STEPS = """
 UPDATE tieout.step s SET first_at = least(s.first_at, a.first_at),
-    last_at = greatest(s.last_at, a.last_at), n = s.n + a.n,
+    last_at = greatest(s.last_at, a.last_at), n = s.n + a.n, seen = s.seen | a.seen,
     amount_minor = CASE WHEN a.last_at > s.last_at THEN a.amount_minor ELSE s.amount_minor END,
     currency = CASE WHEN a.last_at > s.last_at THEN a.currency ELSE s.currency END
-FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::int[],
-            $7::text[]) AS a(document, type, first_at, last_at, amount_minor, n, currency)
-JOIN tieout.document d ON d.id = a.document AND d.first_month = d.last_month
+FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::int[],
+            $8::text[]) AS a(document, type, first_at, last_at, amount_minor, seen, n, currency)
 WHERE s.document = a.document AND s.type = a.type AND s.last_at <> a.last_at
+  AND (s.seen & a.seen = 0 OR (SELECT d.first_month = d.last_month FROM tieout.document d WHERE d.id = a.document))
 RETURNING s.document, s.type
 """
 
@@ -87,13 +87,13 @@ chosen AS (
     FROM facts WHERE stands),
 folded AS (
     SELECT document, type, min(occurred_at) AS first_at, max(occurred_at) AS last_at,
-           count(*)::int AS n,
+           count(*)::int AS n, bit_or(tieout.event_bit(event_id)) AS seen,
            (array_agg(amount_minor ORDER BY occurred_at DESC, sequence DESC NULLS LAST,
                       event_id DESC))[1] AS amount_minor,
            (array_agg(currency ORDER BY occurred_at DESC, sequence DESC NULLS LAST,
                       event_id DESC))[1] AS currency
     FROM chosen WHERE choice = 1 GROUP BY document, type)
-UPDATE tieout.step s SET first_at = f.first_at, last_at = f.last_at, n = f.n,
+UPDATE tieout.step s SET first_at = f.first_at, last_at = f.last_at, n = f.n, seen = f.seen,
     amount_minor = f.amount_minor, currency = f.currency
 FROM folded f WHERE s.document = f.document AND s.type = f.type
 """
@@ -187,8 +187,8 @@ async def look_up(
         _LOOK_UP, ",".join([name.hex() for name in names]), ",".join(map(str, most))
     )
     out: dict[bytes, list[Holder]] = {}
-    for i, document, role, component, hashed, first, last, types in found:
-        known = Known(document, hashed, (first, last), _types(types)) if role == 0 else None
+    for i, document, role, component, hashed, *span, types in found:
+        known = Known(document, hashed, rows.Span(*span), _types(types)) if role == 0 else None
         out.setdefault(names[i - 1], []).append(Holder(document, component, known))
     return out
 
@@ -336,18 +336,19 @@ async def copy_raw(conn: Connection, batch: int, records: Sequence[tuple[int, ro
 
 
 async def widen_months(conn: Connection, spans: Mapping[int, rows.Span]) -> None:
-    """Widen the range of months in which stored documents have events: {document: span}."""
+    """Add to the months in which stored documents have events: {document: span}."""
     if spans:
-        firsts, lasts = zip(*spans.values(), strict=True)
+        firsts, lasts, months = zip(*spans.values(), strict=True)
         await conn.execute(
             "UPDATE tieout.document d SET first_month = least(d.first_month, s.first),"
-            " last_month = greatest(d.last_month, s.last)"
-            " FROM (SELECT id, date '2000-01-01' + first AS first, date '2000-01-01' + last AS last"
-            "       FROM unnest($1::bigint[], $2::int[], $3::int[]) u(id, first, last)) s"
-            " WHERE d.id = s.id AND (s.first < d.first_month OR s.last > d.last_month)",
+            " last_month = greatest(d.last_month, s.last), months = d.months | s.months"
+            " FROM (SELECT id, date '2000-01-01' + first AS first, date '2000-01-01' + last AS last, months"
+            "       FROM unnest($1::bigint[], $2::int[], $3::int[], $4::bigint[]) u(id, first, last, months)) s"
+            " WHERE d.id = s.id AND (s.first < d.first_month OR s.last > d.last_month OR s.months & ~d.months <> 0)",
             list(spans),
             firsts,
             lasts,
+            months,
         )
 
 

@@ -28,22 +28,19 @@ _event_head = struct.Struct(">hiqiq").pack
 _event_mid = struct.Struct(">iqi16si16siiihiq").pack
 _event_plain = struct.Struct(">iqi16si16siiihiqiiq").pack  # no sequence, an amount
 _event_start = struct.Struct(">iqi16si16sii").unpack_from
-_document = struct.Struct(">hiqiqiqi16siqiiii").pack
+_document = struct.Struct(">hiqiqiqi16siqiiiiiq").pack
 _reference_head = struct.Struct(">hiqiq").pack
 _reference_mid = struct.Struct(">i8si8sih").pack  # a content id is its two hashes
 _reference_start, _reference_start_bytes = struct.Struct(">i8si8sihi").unpack_from, 34
 _role, _ROLE_AT = struct.Struct(">h").pack, 28
 _step_head = struct.Struct(">hiq").pack
 _step_mid = struct.Struct(">iqiq").pack
-_count = struct.Struct(">ii").pack
+_count = struct.Struct(">iqii").pack
 _length = struct.Struct(">i").pack
 _jsonb = struct.Struct(">iB").pack
 
 Raw = tuple[bytes, bytes | None]
 """A record's bytes as the source gave them, and its body as JSON; None where the bytes are that."""
-
-Span = tuple[int, int]
-"""The first and the last month with events, as days since 2000-01-01 (see `days`)."""
 
 EVENT_COLUMNS = [
     "batch",
@@ -69,6 +66,7 @@ DOCUMENT_COLUMNS = [
     "references_hash",
     "first_month",
     "last_month",
+    "months",
     "kind",
 ]
 REFERENCE_COLUMNS = [
@@ -81,7 +79,28 @@ REFERENCE_COLUMNS = [
     "scope",
     "value",
 ]
-STEP_COLUMNS = ["document", "first_at", "last_at", "amount_minor", "n", "type", "currency"]
+STEP_COLUMNS = ["document", "first_at", "last_at", "amount_minor", "seen", "n", "type", "currency"]
+
+
+class Span(NamedTuple):
+    """The first and the last month with events, as days since 2000-01-01, and in which of them there are any.
+
+    `months` has a bit for each month of five years (`tieout.month_bit` of the schema).
+    """
+
+    first: int
+    last: int
+    months: int
+
+    def with_(self, other: "Span") -> "Span":
+        """Return the span of the events of both."""
+        return Span(
+            min(self.first, other.first), max(self.last, other.last), self.months | other.months
+        )
+
+
+EVENT_BITS = tuple(1 << last_byte % 63 for last_byte in range(256))
+"""An event's place among 63, by the last byte of its id (`tieout.event_bit` of the schema)."""
 
 
 def microseconds(instant: datetime) -> int:
@@ -94,6 +113,13 @@ def microseconds(instant: datetime) -> int:
 def days(day: date) -> int:
     """Return PostgreSQL's date: days since 2000-01-01."""
     return day.toordinal() - _EPOCH_DAY
+
+
+@lru_cache(4096)
+def span(month: date) -> Span:
+    """Return the span of one month."""
+    day = days(month)
+    return Span(day, day, 1 << (month.year % 5 * 12 + month.month - 1))
 
 
 def _text(value: str | None) -> bytes:
@@ -175,8 +201,8 @@ def document_row(  # noqa: PLR0913, PLR0917 -- a row's columns
 ) -> bytes:
     """Pack a row of `document`: `content` is its content id."""
     numbers = 8, document, 8, component, 8, seq
-    months = 4, span[0], 4, span[1]
-    return _document(8, *numbers, 16, content, 8, references, *months) + _labels(kind)
+    months = 4, span.first, 4, span.last, 8, span.months
+    return _document(9, *numbers, 16, content, 8, references, *months) + _labels(kind)
 
 
 def reference_head(document: int, batch: int) -> bytes:
@@ -218,17 +244,19 @@ def step_head(document: int) -> bytes:
     return _step_head(len(STEP_COLUMNS), 8, document)
 
 
-def step_tail(
+def step_tail(  # noqa: PLR0913, PLR0917 -- a row's columns
     first_us: int,
     last_us: int,
+    seen: int,
     n: int,
     event_type: str,
     amount_minor: int | None,
     currency: str | None,
 ) -> bytes:
-    """Pack a step but for its document: the amount is its last event's."""
+    """Pack a step but for its document: the amount is its last event's, `seen` the bits of all."""
     mid = _step_mid(8, first_us, 8, last_us)
-    return b"".join((mid, _number(amount_minor), _count(4, n), _labels(event_type, currency)))
+    count = _count(8, seen, 4, n)
+    return b"".join((mid, _number(amount_minor), count, _labels(event_type, currency)))
 
 
 class _Body(msgspec.Struct):
@@ -242,22 +270,24 @@ _decode = msgspec.json.Decoder(_Body).decode
 
 
 class Fold(NamedTuple):
-    """What a packed step says: first and last instant, the last one's amount, and how many events."""
+    """What a packed step says: first and last instant, the last one's amount, which events, and how many."""
 
     first_at: datetime
     last_at: datetime
     amount_minor: int | None
+    seen: int
     n: int
     currency: str | None
 
 
 def fold_of(tail: bytes) -> Fold:
     """Unpack what `step_tail` has packed."""
-    first, last, amount, n, _, currency = _fields(tail)
+    first, last, amount, seen, n, _, currency = _fields(tail)
     return Fold(
         _EPOCH + _int(first) * _MICROSECOND,
         _EPOCH + _int(last) * _MICROSECOND,
         None if amount is None else _int(amount),
+        _int(seen),
         _int(n),
         None if currency is None else currency.decode(),
     )

@@ -176,6 +176,7 @@ CREATE TABLE tieout.document (
     references_hash bigint NOT NULL,
     first_month date NOT NULL,
     last_month date NOT NULL,
+    months bigint NOT NULL,
     kind text NOT NULL
 );
 
@@ -193,6 +194,7 @@ CREATE FUNCTION tieout.documents_of(p_documents bigint[]) RETURNS SETOF tieout.d
      d.references_hash,
      d.first_month,
      d.last_month,
+     d.months,
      d.kind
     FROM tieout.document d
    WHERE (documents_of.p_documents IS NULL)
@@ -204,6 +206,7 @@ CREATE FUNCTION tieout.documents_of(p_documents bigint[]) RETURNS SETOF tieout.d
      d.references_hash,
      d.first_month,
      d.last_month,
+     d.months,
      d.kind
     FROM (unnest(documents_of.p_documents) asked(asked)
       CROSS JOIN LATERAL ( SELECT d_1.id,
@@ -213,6 +216,7 @@ CREATE FUNCTION tieout.documents_of(p_documents bigint[]) RETURNS SETOF tieout.d
              d_1.references_hash,
              d_1.first_month,
              d_1.last_month,
+             d_1.months,
              d_1.kind
             FROM tieout.document d_1
            WHERE (d_1.id = asked.asked)
@@ -373,7 +377,7 @@ CREATE FUNCTION tieout.membership(p_seq bigint, p_documents bigint[] DEFAULT NUL
                         FROM tieout.membership_history h
                        WHERE ((h.document = d.id) AND (h.known_from <= membership.p_seq) AND (h.known_to > membership.p_seq)))
                  END AS component
-            FROM tieout.documents_of(membership.p_documents) d(id, component, known_from, content_id, references_hash, first_month, last_month, kind)) m
+            FROM tieout.documents_of(membership.p_documents) d(id, component, known_from, content_id, references_hash, first_month, last_month, months, kind)) m
       LEFT JOIN tieout.suspension s ON (((s.component = m.component) AND (s.known_from <= membership.p_seq) AND (s.known_to > membership.p_seq))))
    WHERE (m.component IS NOT NULL);
 END;
@@ -1884,7 +1888,7 @@ CREATE FUNCTION read.steps(p_flow text, p_as_of timestamp with time zone, p_as_k
                    WHERE (m.component IN ( SELECT anchor.component
                             FROM anchor))
                    GROUP BY m.component) h ON ((h.component = a.component)))
-              JOIN tieout.documents_of(steps.p_documents) d(id, component, known_from, content_id, references_hash, first_month, last_month, kind) ON ((d.id = a.document)))
+              JOIN tieout.documents_of(steps.p_documents) d(id, component, known_from, content_id, references_hash, first_month, last_month, months, kind) ON ((d.id = a.document)))
               LEFT JOIN LATERAL tieout.names_of(steps.p_documents, configuration.seq) n(document, batch, value_hash, name_hash, role, kind, scope, value) ON (((n.document = a.document) AND (n.role = 0))))
               LEFT JOIN ended x ON ((x.document = a.document)))
               LEFT JOIN case_step f ON (((f.anchor = a.document) AND (f.ordinal = ( SELECT max(definition.ordinal) AS max
@@ -2116,6 +2120,14 @@ END $$;
 
 ALTER FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) OWNER TO tieout_owner;
 
+-- Name: event_bit(uuid); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.event_bit(p_event_id uuid) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((1)::bigint << (get_byte(uuid_send(p_event_id), 15) % 63));
+
+ALTER FUNCTION tieout.event_bit(p_event_id uuid) OWNER TO tieout_owner;
+
 -- Name: make_append_only(regclass); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.make_append_only(p_table regclass) RETURNS void
@@ -2127,6 +2139,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION tieout.make_append_only(p_table regclass) OWNER TO tieout_owner;
+
+-- Name: month_number(date); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.month_number(p_month date) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((((EXTRACT(year FROM p_month))::integer * 12) + (EXTRACT(month FROM p_month))::integer) - 1);
+
+ALTER FUNCTION tieout.month_number(p_month date) OWNER TO tieout_owner;
+
+-- Name: month_bit(date); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.month_bit(p_month date) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((1)::bigint << (tieout.month_number(p_month) % 60));
+
+ALTER FUNCTION tieout.month_bit(p_month date) OWNER TO tieout_owner;
 
 -- Name: names_with(text, integer); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
@@ -2239,10 +2267,14 @@ DECLARE
     components bigint[];
     first date;
     last date;
+    months bigint;
+    n int;
+    until int;
 BEGIN
     IF p_seq IS NULL THEN
-        SELECT array_agg(d.id), array_agg(d.component), array_agg(hit.value), min(d.first_month), max(d.last_month)
-        INTO ids, components, names, first, last
+        SELECT array_agg(d.id), array_agg(d.component), array_agg(hit.value), bit_or(d.months),
+               tieout.month_number(min(d.first_month)), tieout.month_number(max(d.last_month))
+        INTO ids, components, names, months, n, until
         FROM (SELECT min(r.value) AS value, d.component, CASE WHEN x.component IS NOT NULL THEN d.id END AS alone
               FROM tieout.reference r JOIN tieout.document d ON d.id = r.document
               LEFT JOIN tieout.suspended x ON x.component = d.component
@@ -2251,8 +2283,9 @@ BEGIN
               GROUP BY d.component, CASE WHEN x.component IS NOT NULL THEN d.id END LIMIT p_most) hit
         JOIN tieout.document d ON d.component = hit.component AND (hit.alone IS NULL OR d.id = hit.alone);
     ELSE
-        SELECT array_agg(d.id), array_agg(p.component), array_agg(hit.value), min(d.first_month), max(d.last_month)
-        INTO ids, components, names, first, last
+        SELECT array_agg(d.id), array_agg(p.component), array_agg(hit.value), bit_or(d.months),
+               tieout.month_number(min(d.first_month)), tieout.month_number(max(d.last_month))
+        INTO ids, components, names, months, n, until
         FROM (SELECT min(r.value) AS value, p.component, CASE WHEN x.component IS NOT NULL THEN p.document END AS alone
               FROM tieout.naming r JOIN tieout.document d ON d.id = r.document
               JOIN tieout.batch b ON b.id = r.batch AND b.seq <= p_seq
@@ -2265,16 +2298,28 @@ BEGIN
             AND (hit.alone IS NULL OR p.document = hit.alone)
         JOIN tieout.document d ON d.id = p.document;
     END IF;
-    RETURN QUERY
-    SELECT h.value, h.component, h.id, d.content_id, d.kind, e.event_id, e.type, e.occurred_at, e.sequence,
-           e.amount_minor, e.currency, e.entity, s.source, s.stream, s.namespace, e.body
-    FROM unnest(ids, components, names) h(id, component, value)
-    JOIN tieout.document d ON d.id = h.id
-    JOIN tieout.event e ON e.document = h.id AND e.month >= first AND e.month <= last
-    JOIN tieout.batch b ON b.id = e.batch AND (p_seq IS NULL OR b.seq <= p_seq)
-    JOIN tieout.stream s ON s.id = b.stream
-    WHERE NOT EXISTS (SELECT FROM tieout.supersession z WHERE z.event_id = e.event_id AND z.revision_no = e.revision_no
-                      AND z.month = e.month AND (p_seq IS NULL OR z.seq <= p_seq));
+    WHILE n <= until LOOP
+        IF months >> (n % 60) & 1 = 0 THEN
+            n := n + 1;
+            CONTINUE;
+        END IF;
+        first := make_date(n / 12, n % 12 + 1, 1);
+        WHILE n < until AND months >> ((n + 1) % 60) & 1 = 1 LOOP
+            n := n + 1;
+        END LOOP;
+        last := make_date(n / 12, n % 12 + 1, 1);
+        n := n + 1;
+        RETURN QUERY
+        SELECT h.value, h.component, h.id, d.content_id, d.kind, e.event_id, e.type, e.occurred_at, e.sequence,
+               e.amount_minor, e.currency, e.entity, s.source, s.stream, s.namespace, e.body
+        FROM unnest(ids, components, names) h(id, component, value)
+        JOIN tieout.document d ON d.id = h.id
+        JOIN tieout.event e ON e.document = h.id AND e.month >= first AND e.month <= last
+        JOIN tieout.batch b ON b.id = e.batch AND (p_seq IS NULL OR b.seq <= p_seq)
+        JOIN tieout.stream s ON s.id = b.stream
+        WHERE NOT EXISTS (SELECT FROM tieout.supersession z WHERE z.event_id = e.event_id AND z.revision_no = e.revision_no
+                          AND z.month = e.month AND (p_seq IS NULL OR z.seq <= p_seq));
+    END LOOP;
 END $$;
 
 ALTER FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) OWNER TO tieout_owner;
@@ -2934,6 +2979,7 @@ CREATE TABLE tieout.step (
     first_at timestamp with time zone NOT NULL,
     last_at timestamp with time zone NOT NULL,
     amount_minor bigint,
+    seen bigint NOT NULL,
     n integer NOT NULL,
     type text NOT NULL,
     currency text
@@ -3844,9 +3890,23 @@ GRANT ALL ON FUNCTION tieout.ensure_partition(p_month date) TO tieout_app;
 REVOKE ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION tieout.erase(p_what text, p_now timestamp with time zone, p_rows_max integer) TO tieout_app;
 
+-- Name: FUNCTION event_bit(p_event_id uuid); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.event_bit(p_event_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.event_bit(p_event_id uuid) TO tieout_app;
+
 -- Name: FUNCTION make_append_only(p_table regclass); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.make_append_only(p_table regclass) FROM PUBLIC;
+
+-- Name: FUNCTION month_number(p_month date); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.month_number(p_month date) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.month_number(p_month date) TO tieout_app;
+
+-- Name: FUNCTION month_bit(p_month date); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.month_bit(p_month date) FROM PUBLIC;
 
 -- Name: FUNCTION names_with(p_fragment text, p_most integer); Type: ACL; Schema: tieout; Owner: tieout_owner
 

@@ -171,11 +171,24 @@ CREATE TABLE tieout.business_day (
 
 -- ---------------------------------------------------------------------------------------- derived
 
+CREATE FUNCTION tieout.month_number(p_month date) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN extract(year FROM p_month)::int * 12 + extract(month FROM p_month)::int - 1;
+
+-- A month's place among those of five years; one five years apart has the same.
+CREATE FUNCTION tieout.month_bit(p_month date) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 1::bigint << tieout.month_number(p_month) % 60;
+
+-- An event's place among 63; another event's may be the same.
+CREATE FUNCTION tieout.event_bit(p_event_id uuid) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 1::bigint << (get_byte(uuid_send(p_event_id), 15) % 63);
+
 CREATE SEQUENCE tieout.document_id;
 
 -- A document, by a number that means nothing outside. `content_id` is the hash of its own name, the
 -- handle that people hold; `component` is the private label of its transaction, since `known_from`.
 -- `references_hash` tells at a glance that an event brings no name that the document does not have.
+-- Its events lie between the first and the last month; `months` says in which (tieout.month_bit), lest all partitions
+-- between them are opened.
 CREATE TABLE tieout.document (
     id              bigint PRIMARY KEY,
     component       bigint NOT NULL,
@@ -184,6 +197,7 @@ CREATE TABLE tieout.document (
     references_hash bigint NOT NULL,
     first_month     date NOT NULL,
     last_month      date NOT NULL,
+    months          bigint NOT NULL,
     kind            text NOT NULL
 );
 CREATE INDEX document_component ON tieout.document (component);
@@ -213,12 +227,14 @@ CREATE TABLE tieout.reference_history (
 CREATE INDEX reference_history_document ON tieout.reference_history (document);
 CREATE INDEX reference_history_value ON tieout.reference_history (value_hash);
 
--- What happened to a document, per event type.
+-- What happened to a document, per event type. `seen` holds the bit of each event (tieout.event_bit): one whose bit is not
+-- there is none of them, in whatever month, and not another revision of one.
 CREATE TABLE tieout.step (
     document     bigint NOT NULL,
     first_at     timestamptz NOT NULL,
     last_at      timestamptz NOT NULL,
     amount_minor bigint,
+    seen         bigint NOT NULL,
     n            integer NOT NULL,
     type         text NOT NULL,
     currency     text,
@@ -308,4 +324,4 @@ GRANT DELETE ON tieout.document, tieout.reference, tieout.step, tieout.membershi
                 tieout.suspended, tieout.revised TO tieout_app;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA tieout TO tieout_app;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA tieout FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tieout.ensure_partition(date) TO tieout_app;
+GRANT EXECUTE ON FUNCTION tieout.ensure_partition(date), tieout.event_bit(uuid), tieout.month_number(date) TO tieout_app;

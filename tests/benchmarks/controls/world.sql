@@ -41,7 +41,8 @@ WHERE luck BETWEEN luck_from AND luck_to
 
 INSERT INTO tieout.document
 SELECT document, min(component), 1, md5('d' || document)::uuid, 0,
-       min(date_trunc('month', at))::date, max(date_trunc('month', at))::date, kind
+       min(date_trunc('month', at))::date, max(date_trunc('month', at))::date,
+       bit_or(tieout.month_bit(date_trunc('month', at)::date)), kind
 FROM fact GROUP BY document, kind ORDER BY document;
 INSERT INTO tieout.reference
 SELECT document, 1, hashint8(document), hashint8(document), 0, kind, CASE WHEN kind = 'journal' THEN 'DE10' ELSE '' END,
@@ -66,7 +67,7 @@ SELECT 1, document, at, id, id, date_trunc('month', at AT TIME ZONE 'UTC')::date
        ELSE jsonb_build_object('actor', 'E' || component % 5000, 'dimensions', jsonb_build_object('cost_center', component / 8 % 5000 + 10000)) END
 FROM (SELECT *, md5(type || document || at)::uuid AS id FROM fact) f ORDER BY at;
 INSERT INTO tieout.step
-SELECT document, min(at), max(at), sum(minor), count(*), type, max(CASE WHEN minor IS NOT NULL THEN 'EUR' END)
+SELECT document, min(at), max(at), sum(minor), bit_or(tieout.event_bit(md5(type || document || at)::uuid)), count(*), type, max(CASE WHEN minor IS NOT NULL THEN 'EUR' END)
 FROM fact GROUP BY document, type ORDER BY document;
 DROP TABLE fact, claim;
 
@@ -81,7 +82,8 @@ FROM generate_series(0, 4999) c CROSS JOIN LATERAL (VALUES
 CROSS JOIN LATERAL (VALUES ('cost_center.changed', interval '0', true), ('cost_center.replicated', interval '1 minute', heard)) e(type, lag, told)
 WHERE happened AND told;
 INSERT INTO tieout.document
-SELECT document, document, 1, md5('d' || document)::uuid, 0, min(date_trunc('month', at))::date, max(date_trunc('month', at))::date, 'cost_center'
+SELECT document, document, 1, md5('d' || document)::uuid, 0, min(date_trunc('month', at))::date, max(date_trunc('month', at))::date,
+       bit_or(tieout.month_bit(date_trunc('month', at)::date)), 'cost_center'
 FROM centre GROUP BY document;
 INSERT INTO tieout.reference
 SELECT DISTINCT document, 1, hashint8(document), hashint8(document), 0, 'cost_center', '', number FROM centre;
@@ -89,5 +91,5 @@ INSERT INTO tieout.event
 SELECT 1, document, at, id, id, date_trunc('month', at AT TIME ZONE 'UTC')::date, 1, row_number() OVER (ORDER BY at), NULL, NULL, type, NULL, 'DE10',
        jsonb_build_object('document', jsonb_build_array('cost_center', '', number), 'status', status, 'attributes', jsonb_build_object('name', name))
 FROM (SELECT *, md5(type || document || at)::uuid AS id FROM centre) f;
-INSERT INTO tieout.step SELECT document, min(at), max(at), NULL, count(*), type, NULL FROM centre GROUP BY document, type;
+INSERT INTO tieout.step SELECT document, min(at), max(at), NULL, bit_or(tieout.event_bit(md5(type || document || at)::uuid)), count(*), type, NULL FROM centre GROUP BY document, type;
 DROP TABLE centre
