@@ -19,8 +19,9 @@ from collector.clock import Clock
 from collector.connector import Cursor, Ending, Part, Redelivers
 from collector.errors import TieoutError, Transient
 from collector.pipeline.ahead import AHEAD, GC_OBJECTS, Mapped, Pass, Process, Source, latest
-from collector.pipeline.commit import REMEMBERED, Batch, Memory, commit
+from collector.pipeline.commit import Batch, commit
 from collector.pipeline.correlate import Limit
+from collector.pipeline.documents import REMEMBERED, Memory
 from collector.pipeline.lists import Reading
 from collector.store import ingest, snapshots, streams
 from collector.store.snapshots import Whole

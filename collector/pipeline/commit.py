@@ -10,39 +10,25 @@ careful one, it tries again: the other has the lock by then, and its event is kn
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
-from typing import cast
 
 import msgspec
 
 from collector.clock import Clock
 from collector.model.event import Event
-from collector.model.reference import CUT, IDENTITY, OWN, content_id, link_name
-from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
+from collector.pipeline.documents import REMEMBERED, Contended, Correlation, Memory
 from collector.pipeline.prepare import (
     HASH_TOTAL_MODULUS,
     Prepared,
     prepare,
-    references_hash,
     without,
 )
-from collector.pipeline.recent import Recent
-from collector.pipeline.regroup import Arriving, regroup
-from collector.store import ingest, links, membership, quarantine, rows, snapshots
-
-REMEMBERED = 100_000
-"""Documents that a collector remembers, so as not to look them up for each of their events."""
+from collector.store import ingest, quarantine, rows, snapshots
 
 DEADLOCKS_MAX = 5
 """Each takes the database a second to notice, and means another collector with the same new event."""
-
-
-class Contended(Exception):
-    """Another collector entered one of our documents since we looked, or took one or its events away."""
 
 
 class TakenBack(msgspec.Struct, frozen=True):
@@ -80,30 +66,6 @@ def batch_of(
 ) -> Batch:
     """Make a batch of events that are at hand."""
     return Batch(row, prepare(events), resolutions=resolutions)
-
-
-class Memory(Recent[bytes, ingest.Known]):
-    """What a collector remembers of documents, by content id, as of the last time that a mapping took events back.
-
-    Until the next time it is never wrong, for a document keeps its number and only gains references, months and
-    steps; at worst it knows too little: of references and months the database is asked then, and a step that it
-    does not know is looked for where others commit as well, or else refused as a duplicate, upon which the careful
-    road is taken, without memory.
-    """
-
-    superseded_by = 0
-    committed = 0
-    """The collector's last commit."""
-    alone = True
-    """Whether all commits since the first were its own."""
-
-    def believe(self, superseded_by: int) -> bool:
-        """Forget everything if a mapping took events back since; return whether that was not so."""
-        if superseded_by == self.superseded_by:
-            return True
-        self.clear()
-        self.superseded_by = superseded_by
-        return False
 
 
 async def commit(
@@ -213,279 +175,3 @@ class _Writer:
             for currency in p.amounts | back.amounts
         }
         row.hash_total = (p.hash_total - back.hash_total) % HASH_TOTAL_MODULUS
-
-
-class Packed(msgspec.Struct):
-    """Rows of a batch: of new references and steps, and what is added to steps that are stored.
-
-    `passed` are the steps that seem to be new, as (document's number within the batch, event type).
-    """
-
-    batch: int = 0
-    references: list[bytes] = []
-    steps: list[bytes] = []
-    passed: list[tuple[int, str]] = []
-    additions: dict[tuple[int, str], rows.Fold] = {}
-
-
-class Correlation:
-    """From a batch's documents to their numbers, components, references and steps.
-
-    Most events are about a document that is known, with references that it has: nothing joins, and
-    nothing of it is looked up but its number. The others are `active`: new, or with a new reference.
-    Names go by their content id.
-    """
-
-    def __init__(self, conn: ingest.Connection, p: Prepared, limit: Limit, memory: Memory) -> None:
-        self.conn = conn
-        self.p = p
-        self.limit = limit
-        self.names = p.names
-        self.references = list(p.references)
-        self.cuts = links.Cuts()
-        self.known = list(map(memory.get, p.names))
-        self.superseded = memory.superseded_by > 0
-        self.packed = Packed()
-        self.ids: list[int] = []
-        self.active: list[int] = []
-        self.held: dict[bytes, set[int]] = {}
-        self.most: dict[bytes, int] = {}
-        self.stored: dict[bytes, list[ingest.Holder]] = {}
-        self.component_of: dict[int, int] = {}
-        self.grown: set[int] = set()
-        self.unremembered: list[int] = []
-        self.widened: dict[int, rows.Span] = {}
-        self.gained: dict[int, int] = {}
-
-    async def look_up(self) -> None:
-        """Find which documents are known, number the new ones, and see who else holds their names.
-
-        Raises:
-            Contended: a document that an earlier chunk has told is not there.
-        """
-        p, names = self.p, self.names
-        await self._leave_out_cuts()
-        unknown = [n for n, known in enumerate(self.known) if known is None]
-        await self._look_up({names[n]: self._own_limit(n) for n in unknown})
-        for n in unknown:
-            self.known[n] = known = self._own(names[n])
-            if known is not None:
-                self.unremembered.append(n)
-            elif not self.references[n]:
-                raise Contended
-        if self.superseded:
-            await self._link_again()
-        fresh = iter(await ingest.next_documents(self.conn, self.known.count(None)))
-        self.ids = [next(fresh) if known is None else known.document for known in self.known]
-        self.active = [
-            n
-            for n, known in enumerate(self.known)
-            if self.references[n] and (known is None or known.references_hash != p.hashes[n])
-        ]
-        self._note_widened()
-        for n in self.active:
-            for role, name, kind in map(rows.reference_of, self.references[n]):
-                if role <= IDENTITY:
-                    self.held.setdefault(name, set()).add(self.ids[n])
-                    self.most[name] = self.limit(kind)
-        asked = {names[n] for n in unknown if self.references[n]}
-        await self._look_up({name: self.most[name] for name in self.held.keys() - asked})
-        self._note_components()
-
-    async def _leave_out_cuts(self) -> None:
-        """Find which references of the batch join nothing because a person has cut them."""
-        self.cuts = await links.cuts(self.conn)
-        if self.cuts:
-            self.references = [
-                [rows.without_cut(tail, self.cuts.of(name)) for tail in told]
-                for name, told in zip(self.names, self.references, strict=True)
-            ]
-
-    async def _link_again(self) -> None:
-        """Link new documents that were there before, until a mapping took them back, and linked."""
-        new = {self.names[n]: n for n, known in enumerate(self.known) if known is None}
-        for name, others in (await links.linked(self.conn, new)).items():
-            named = [link_name(name, other) for other in others]
-            self.references[new[name]] = [
-                *self.references[new[name]],
-                *(rows.reference_tail(IDENTITY, link, content_id(link)) for link in named),
-            ]
-
-    def _note_widened(self) -> None:
-        for n, known in enumerate(self.known):
-            if known is not None and self.p.spans[n] != known.span:
-                span = known.span.with_(self.p.spans[n])
-                if span != known.span:
-                    self.widened[n] = span
-
-    def _own_limit(self, n: int) -> int:
-        """Return how many others to look for that hold a document's own name; it comes first itself."""
-        references = self.references[n]
-        return self.limit(rows.reference_of(references[0])[2]) if references else 0
-
-    async def _look_up(self, most: Mapping[bytes, int]) -> None:
-        self.stored |= await ingest.look_up(self.conn, list(most), list(most.values()))
-
-    def _own(self, name: bytes) -> ingest.Known | None:
-        holders = self.stored.get(name)
-        return None if holders is None else holders[0].known
-
-    def _note_components(self) -> None:
-        for n in self.active:
-            if self.known[n] is not None:
-                self.component_of[self.ids[n]] = self.stored[self.names[n]][0].component
-
-    async def look_up_again(self) -> None:
-        """Look once more, under the lock.
-
-        Raises:
-            Contended: a document that we took for new is there by now, or a person decided something.
-        """
-        if await links.cuts(self.conn) != self.cuts:
-            raise Contended
-        await self._look_up({name: self.most[name] for name in self.held})
-        if any(self.known[n] is None and self._own(self.names[n]) for n in self.active):
-            raise Contended
-        self._note_components()
-
-    async def look_for_steps(self) -> None:
-        """Look, under the lock, which steps that seem to be new others have made meanwhile: to these is added."""
-        p, packed = self.p, self.packed
-        asked = [
-            (self.ids[n], event_type)
-            for n, event_type in packed.passed
-            if self.known[n] is not None
-        ]
-        there = await ingest.known_steps(self.conn, asked)
-        if not there:
-            return
-        steps: list[bytes] = []
-        for i, (n, event_type) in enumerate(packed.passed):
-            head, tail = packed.steps[2 * i : 2 * i + 2]
-            if (self.ids[n], event_type) not in there:
-                steps += head, tail
-            elif (n, event_type) not in p.revised:
-                packed.additions[self.ids[n], event_type] = rows.fold_of(tail)
-        packed.steps = steps
-
-    def learn(self, memory: Memory) -> None:
-        """Have the batch's documents remembered, now that it is committed."""
-        for n in self.active:
-            if self.known[n] is None:
-                made = ingest.Known(self.ids[n], self.p.hashes[n], self.p.spans[n], frozenset())
-                self.known[n] = made
-                memory.put(self.names[n], made)
-        for n in self.unremembered:
-            memory.put(self.names[n], self._stored(n))
-        for n, span in self.widened.items():
-            self._stored(n).span = span
-        for n, hashed in self.gained.items():
-            self._stored(n).references_hash = hashed
-        for n, event_type in self.packed.passed:
-            known = self._stored(n)
-            known.types = _with(known.types, event_type)
-
-    def _stored(self, n: int) -> ingest.Known:
-        return cast("ingest.Known", self.known[n])
-
-    def pack(self, batch: int) -> None:
-        """Pack new references and steps: all that can be done before the lock is held."""
-        p, ids, packed = self.p, self.ids, self.packed
-        packed.batch = batch
-        for n in self.active:
-            if self.known[n] is None:
-                head = rows.reference_head(ids[n], batch)
-                for tail in self.references[n]:
-                    packed.references += head, tail
-        for n, event_type, tail in p.steps:
-            known, document = self.known[n], ids[n]
-            if known is None or event_type not in known.types:
-                packed.steps += rows.step_head(document), tail
-                packed.passed.append((n, event_type))
-            elif (n, event_type) not in p.revised:
-                packed.additions[document, event_type] = rows.fold_of(tail)
-
-    async def write(self, seq: int) -> None:
-        """Place documents in components; write documents, references and steps."""
-        label_of = await self._place(seq)
-        p, ids, packed = self.p, self.ids, self.packed
-        documents = []
-        for n in self.active:
-            if self.known[n] is None:
-                _, name, kind = rows.reference_of(self.references[n][0])
-                numbers = ids[n], label_of[ids[n]], seq
-                documents.append(rows.document_row(*numbers, name, p.hashes[n], p.spans[n], kind))
-        await ingest.copy(self.conn, "document", documents)
-        await ingest.widen_months(self.conn, {ids[n]: span for n, span in self.widened.items()})
-        await ingest.copy(self.conn, "reference", packed.references + await self._added())
-        await ingest.copy(self.conn, "step", packed.steps)
-        added = await ingest.add_to_steps(self.conn, packed.additions)
-        await ingest.note_revised(self.conn, p.told_again)
-        again = {(ids[n], event_type) for n, event_type in p.revised}
-        await ingest.recompute_steps(self.conn, again | (packed.additions.keys() - added))
-        await membership.note_suspended(
-            self.conn, self.grown, correlate.COMPONENT_DOCUMENTS_MAX, seq
-        )
-
-    async def _added(self) -> list[bytes]:
-        """Pack the references that stored documents gain, and note their new hashes."""
-        changed = {self.ids[n]: n for n in self.active if self.known[n] is not None}
-        if not changed:
-            return []
-        before: dict[int, set[tuple[int, bytes]]] = defaultdict(set)
-        for document, role, name in await ingest.known_references(self.conn, list(changed)):
-            before[document].add((role if role != CUT else IDENTITY, name))
-        packed: list[bytes] = []
-        for document, n in changed.items():
-            held = before[document]
-            for tail, told in zip(self.references[n], self.p.references[n], strict=True):
-                role, name, _ = rows.reference_of(told)
-                if (role, name) not in held:
-                    held.add((role, name))
-                    packed += rows.reference_head(document, self.packed.batch), tail
-            self.gained[n] = references_hash(pair for pair in held if pair[0] != OWN)
-        await ingest.note_references(
-            self.conn, {self.ids[n]: hashed for n, hashed in self.gained.items()}
-        )
-        return packed
-
-    async def _place(self, seq: int) -> dict[int, int]:
-        """Decide and write components; return the component of every active document."""
-        stored = {
-            name: {h.document: h.component for h in holders}
-            for name, holders in self.stored.items()
-        }
-        plan = correlate.plan(self.held, stored, self.component_of, self.most.__getitem__)
-        label_of = {self.ids[n]: self.ids[n] for n in self.active} | self.component_of
-        moves: dict[int, int] = {}
-        size = await membership.sizes(
-            self.conn,
-            {c for components, _ in plan.joined if len(components) > 1 for c in components},
-        )
-        for components, documents in plan.joined:
-            if plan.rebuild & components:
-                label_of |= await self._rebuild(components, documents, seq)
-                continue
-            label = (
-                max(components, key=lambda c: (size.get(c, 0), -c))
-                if components
-                else min(documents)
-            )
-            moves |= {c: label for c in components if c != label}
-            label_of |= dict.fromkeys(documents, label)
-            self.grown.add(label)
-        await membership.relabel(self.conn, moves, seq)
-        return {d: moves.get(label, label) for d, label in label_of.items()}
-
-    async def _rebuild(self, components: set[int], documents: set[int], seq: int) -> dict[int, int]:
-        """Recompute components from their edges, because a value among them joins nothing any more."""
-        label_of = await regroup(
-            self.conn, components, self.limit, seq, Arriving(documents, self.held, self.most)
-        )
-        self.grown |= components | set(label_of.values())
-        return label_of
-
-
-@lru_cache(4096)  # most documents pass the same steps, and share the set
-def _with(types: frozenset[str], event_type: str) -> frozenset[str]:
-    return types | {event_type}

@@ -14,7 +14,7 @@ from collector.store.serverfiles import Account, Folder, installed
 
 MAJOR = "18"
 DATABASE = "tieout"
-SHARED_BUFFERS_MB_MAX = 4096  # beyond, the operating system's cache serves as well
+SHARED_BUFFERS_MB_MAX = 8192  # beyond, the operating system's cache serves as well
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}  # no PGDATA, PGPORT of the user's
 
 Role = Literal["tieout_owner", "tieout_app", "tieout_reader", "postgres"]
@@ -155,7 +155,7 @@ def _shared_buffers_mb() -> int:
     limit = Path("/sys/fs/cgroup/memory.max")  # a container's share of the machine
     if limit.exists() and (text := limit.read_text().strip()).isdigit():
         memory = min(memory, int(text))
-    return max(16, min(memory // 8 // 1_048_576, SHARED_BUFFERS_MB_MAX))
+    return max(16, min(memory // 4 // 1_048_576, SHARED_BUFFERS_MB_MAX))
 
 
 def _has_lz4() -> bool:

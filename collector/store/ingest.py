@@ -8,7 +8,6 @@ import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -29,9 +28,7 @@ _LOCK = 0x7469656F7574  # "tieout"
 # A name is asked for by its content id, which is its two hashes.
 _LOOK_UP = """
 SELECT q.i, r.document, r.role, d.component, d.references_hash,
-       d.first_month - date '2000-01-01', d.last_month - date '2000-01-01', d.months,
-       CASE WHEN r.role = 0 THEN
-           (SELECT string_agg(s.type, ',') FROM tieout.step s WHERE s.document = d.id) END AS types
+       d.first_month - date '2000-01-01', d.last_month - date '2000-01-01', d.months
 FROM (SELECT i, most, ('x' || left(name, 16))::bit(64)::bigint AS value_hash,
              ('x' || right(name, 16))::bit(64)::bigint AS name_hash
       FROM unnest(string_to_array($1, ','), string_to_array($2, ',')::int[])
@@ -72,11 +69,10 @@ WITH touched AS (
 facts AS (
     SELECT t.document, t.type, e.*, x.seq IS NULL AS stands FROM touched t
     JOIN tieout.document d ON d.id = t.document
+    CROSS JOIN LATERAL tieout.months_of(d.first_month, d.last_month, d.months) m
     CROSS JOIN LATERAL (
         SELECT event_id, revision_no, month, occurred_at, sequence, revision, amount_minor, currency
-        FROM tieout.event e
-        WHERE e.document = d.id AND e.type = t.type
-          AND e.month >= d.first_month AND e.month <= d.last_month) e
+        FROM tieout.event e WHERE e.document = d.id AND e.type = t.type AND e.month = m) e
     LEFT JOIN tieout.supersession x USING (event_id, revision_no, month)),
 again AS (
     INSERT INTO tieout.revised SELECT event_id FROM facts GROUP BY event_id HAVING count(DISTINCT revision) > 1
@@ -157,12 +153,16 @@ async def next_documents(conn: Connection, count: int) -> list[int]:
 
 
 class Known(msgspec.Struct, gc=False):
-    """A stored document: its number, the hash of its references, its events' months and their types."""
+    """A stored document: its number, the hash of its references, its events' months, and types of steps that it has.
+
+    `whole`: it has no others, for this collector has made it.
+    """
 
     document: int
     references_hash: int
     span: rows.Span
-    types: frozenset[str]
+    types: frozenset[str] = frozenset()
+    whole: bool = False
 
 
 class Holder(msgspec.Struct, frozen=True, gc=False):
@@ -187,15 +187,10 @@ async def look_up(
         _LOOK_UP, ",".join([name.hex() for name in names]), ",".join(map(str, most))
     )
     out: dict[bytes, list[Holder]] = {}
-    for i, document, role, component, hashed, *span, types in found:
-        known = Known(document, hashed, rows.Span(*span), _types(types)) if role == 0 else None
+    for i, document, role, component, hashed, *span in found:
+        known = Known(document, hashed, rows.Span(*span)) if role == 0 else None
         out.setdefault(names[i - 1], []).append(Holder(document, component, known))
     return out
-
-
-@lru_cache(4096)  # most documents have passed the same steps, and share the set
-def _types(listed: str | None) -> frozenset[str]:
-    return frozenset(listed.split(",")) if listed else frozenset()
 
 
 async def known_references(

@@ -2156,6 +2156,18 @@ CREATE FUNCTION tieout.month_bit(p_month date) RETURNS bigint
 
 ALTER FUNCTION tieout.month_bit(p_month date) OWNER TO tieout_owner;
 
+-- Name: months_of(date, date, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
+
+CREATE FUNCTION tieout.months_of(p_first date, p_last date, p_months bigint) RETURNS SETOF date
+    LANGUAGE sql IMMUTABLE ROWS 2 PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT make_date((n.n / 12), ((n.n % 12) + 1), 1) AS make_date
+    FROM generate_series(tieout.month_number(months_of.p_first), tieout.month_number(months_of.p_last)) n(n)
+   WHERE (((months_of.p_months >> (n.n % 60)) & (1)::bigint) = 1);
+END;
+
+ALTER FUNCTION tieout.months_of(p_first date, p_last date, p_months bigint) OWNER TO tieout_owner;
+
 -- Name: names_with(text, integer); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.names_with(p_fragment text, p_most integer) RETURNS TABLE(value_hash bigint, folded text)
@@ -3907,6 +3919,11 @@ GRANT ALL ON FUNCTION tieout.month_number(p_month date) TO tieout_app;
 -- Name: FUNCTION month_bit(p_month date); Type: ACL; Schema: tieout; Owner: tieout_owner
 
 REVOKE ALL ON FUNCTION tieout.month_bit(p_month date) FROM PUBLIC;
+
+-- Name: FUNCTION months_of(p_first date, p_last date, p_months bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
+
+REVOKE ALL ON FUNCTION tieout.months_of(p_first date, p_last date, p_months bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION tieout.months_of(p_first date, p_last date, p_months bigint) TO tieout_app;
 
 -- Name: FUNCTION names_with(p_fragment text, p_most integer); Type: ACL; Schema: tieout; Owner: tieout_owner
 

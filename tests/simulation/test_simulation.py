@@ -15,7 +15,7 @@ from tests.support.campaigns import ORACLE, campaign
 from tests.support.postgres import Database, emptied
 
 SEEDS, SEEDS_LONG, PART = 30, 2_000, 100
-RARE = {"ROLLBACK", "documents_of", "known_steps"}
+RARE = {"ROLLBACK", "documents_of", "recompute_steps"}
 """Await points at which few seeds strike."""
 ONE = "TIEOUT_SIMULATION_SEED"
 REPLAY = f"{ONE}={{}} .venv/bin/python -m pytest -s tests/simulation -k one_seed"

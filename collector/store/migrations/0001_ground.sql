@@ -178,6 +178,15 @@ RETURN extract(year FROM p_month)::int * 12 + extract(month FROM p_month)::int -
 CREATE FUNCTION tieout.month_bit(p_month date) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN 1::bigint << tieout.month_number(p_month) % 60;
 
+-- The months with events, of the first, the last and the bits of all.
+CREATE FUNCTION tieout.months_of(p_first date, p_last date, p_months bigint) RETURNS SETOF date
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 2
+BEGIN ATOMIC
+    SELECT make_date(n / 12, n % 12 + 1, 1)
+    FROM generate_series(tieout.month_number(p_first), tieout.month_number(p_last)) n
+    WHERE p_months >> (n % 60) & 1 = 1;
+END;
+
 -- An event's place among 63; another event's may be the same.
 CREATE FUNCTION tieout.event_bit(p_event_id uuid) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN 1::bigint << (get_byte(uuid_send(p_event_id), 15) % 63);
@@ -324,4 +333,5 @@ GRANT DELETE ON tieout.document, tieout.reference, tieout.step, tieout.membershi
                 tieout.suspended, tieout.revised TO tieout_app;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA tieout TO tieout_app;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA tieout FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tieout.ensure_partition(date), tieout.event_bit(uuid), tieout.month_number(date) TO tieout_app;
+GRANT EXECUTE ON FUNCTION tieout.ensure_partition(date), tieout.event_bit(uuid), tieout.month_number(date),
+    tieout.months_of(date, date, bigint) TO tieout_app;

@@ -11,8 +11,9 @@ import pytest
 from api.wiring import Application, read_configuration
 from collector.clock import Clock
 from collector.pipeline.collect import Tally
-from collector.pipeline.commit import Batch, Memory, commit
+from collector.pipeline.commit import Batch, commit
 from collector.pipeline.correlate import Limit
+from collector.pipeline.documents import Memory
 from collector.pipeline.dump import dump
 from collector.pipeline.publish import publish
 from collector.pipeline.remap import Remapping

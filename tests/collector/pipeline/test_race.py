@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 
 from collector.clock import now
-from collector.pipeline.commit import Memory, batch_of, commit
+from collector.pipeline.commit import batch_of, commit
+from collector.pipeline.documents import Memory
 from collector.store import ingest, streams
 from tests.collector.pipeline.test_order import (
     Fact,

@@ -11,7 +11,8 @@ import pytest
 from collector.clock import now
 from collector.model.event import Event
 from collector.model.reference import IDENTITY, Name, content_id, digest
-from collector.pipeline.commit import Batch, Memory, batch_of, commit
+from collector.pipeline.commit import Batch, batch_of, commit
+from collector.pipeline.documents import Memory
 from collector.pipeline.prepare import Preparation, Prepared, Told
 from collector.store import ingest, rows, streams
 from tests.support.postgres import Database
