@@ -10,14 +10,19 @@ from pathlib import Path
 EVERY_S = 0.1
 
 
-def family(pid: int) -> list[int]:
-    """Return a process and its descendants."""
+def family(pid: int, without: int = 0) -> list[int]:
+    """Return a process and its descendants; one of them with its own left out."""
     found = [pid]
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += family(int(child))
+            for child in map(int, (task / "children").read_text().split()):
+                found += family(child, without) if child != without else []
     return found
+
+
+def parent(pid: int) -> int:
+    """Return the process that started a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def peak_mb(pid: int) -> float:

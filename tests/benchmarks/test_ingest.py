@@ -35,7 +35,7 @@ from tests.benchmarks.company import (
     limit,
     twin,
 )
-from tests.benchmarks.processes import cpu_s, family
+from tests.benchmarks.processes import cpu_s, family, parent
 from tests.benchmarks.report import report
 from tests.support.postgres import fresh_database
 
@@ -94,6 +94,11 @@ class Round(NamedTuple):
     database_us: float
 
 
+def collector_s(backend: int) -> float:
+    """Return the processor time of this process and of the one that reads ahead, without the server's."""
+    return sum(map(cpu_s, family(os.getpid(), without=parent(backend))))
+
+
 async def rounds(
     company: Company, ours: asyncpg.Connection, theirs: asyncpg.Connection
 ) -> AsyncIterator[Round]:
@@ -103,9 +108,9 @@ async def rounds(
         for n in range(ROUNDS + 1):
             mark, month = await Mark.of(ours), company.at.date().replace(day=1)
             path = company.round(n)
-            before = sum(map(cpu_s, family(os.getpid()))), cpu_s(backend)
+            before = collector_s(backend), cpu_s(backend)
             took = await collect(collector, path)
-            after = sum(map(cpu_s, family(os.getpid()))), cpu_s(backend)
+            after = collector_s(backend), cpu_s(backend)
             added = await mark.added(ours, month)
             events = len(added["event"])
             assert events == BATCH * ROUND_BATCHES

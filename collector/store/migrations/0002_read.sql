@@ -128,7 +128,7 @@ GRANT SELECT ON tieout.suspension, tieout.placement, tieout.naming TO tieout_app
 -- The events of the transactions in which a document has one of some roles under a name, of at most p_most
 -- transactions: as known at commit p_seq, or now (NULL), which takes half as long, for there is nothing past to look for. In two
 -- steps, so that the months of their documents are known before the partitions of events are opened: to open 84 took
--- longer than all the rest. Months that follow each other are opened at once.
+-- longer than all the rest. To open a dozen takes as long as one more query.
 CREATE FUNCTION tieout.story(p_value_hash bigint, p_roles int[], p_content_id uuid, p_most int, p_seq bigint)
 RETURNS TABLE (value text, component bigint, id bigint, content_id uuid, kind text, event_id uuid, type text,
                occurred_at timestamptz, sequence bigint, amount_minor bigint, currency text, entity text,
@@ -138,16 +138,20 @@ DECLARE
     ids bigint[];
     names text[];
     components bigint[];
+    handles uuid[];
+    kinds text[];
     first date;
     last date;
     months bigint;
     n int;
     until int;
+    gap int;
 BEGIN
     IF p_seq IS NULL THEN
-        SELECT array_agg(d.id), array_agg(d.component), array_agg(hit.value), bit_or(d.months),
+        SELECT array_agg(d.id), array_agg(d.component), array_agg(hit.value), array_agg(d.content_id),
+               array_agg(d.kind), bit_or(d.months),
                tieout.month_number(min(d.first_month)), tieout.month_number(max(d.last_month))
-        INTO ids, components, names, months, n, until
+        INTO ids, components, names, handles, kinds, months, n, until
         FROM (SELECT min(r.value) AS value, d.component, CASE WHEN x.component IS NOT NULL THEN d.id END AS alone
               FROM tieout.reference r JOIN tieout.document d ON d.id = r.document
               LEFT JOIN tieout.suspended x ON x.component = d.component
@@ -156,9 +160,10 @@ BEGIN
               GROUP BY d.component, CASE WHEN x.component IS NOT NULL THEN d.id END LIMIT p_most) hit
         JOIN tieout.document d ON d.component = hit.component AND (hit.alone IS NULL OR d.id = hit.alone);
     ELSE
-        SELECT array_agg(d.id), array_agg(p.component), array_agg(hit.value), bit_or(d.months),
+        SELECT array_agg(d.id), array_agg(p.component), array_agg(hit.value), array_agg(d.content_id),
+               array_agg(d.kind), bit_or(d.months),
                tieout.month_number(min(d.first_month)), tieout.month_number(max(d.last_month))
-        INTO ids, components, names, months, n, until
+        INTO ids, components, names, handles, kinds, months, n, until
         FROM (SELECT min(r.value) AS value, p.component, CASE WHEN x.component IS NOT NULL THEN p.document END AS alone
               FROM tieout.naming r JOIN tieout.document d ON d.id = r.document
               JOIN tieout.batch b ON b.id = r.batch AND b.seq <= p_seq
@@ -177,16 +182,17 @@ BEGIN
             CONTINUE;
         END IF;
         first := make_date(n / 12, n % 12 + 1, 1);
-        WHILE n < until AND months >> ((n + 1) % 60) & 1 = 1 LOOP
+        gap := 0;
+        WHILE n < until AND gap < 12 LOOP
             n := n + 1;
+            gap := CASE WHEN months >> (n % 60) & 1 = 1 THEN 0 ELSE gap + 1 END;
         END LOOP;
-        last := make_date(n / 12, n % 12 + 1, 1);
+        last := make_date((n - gap) / 12, (n - gap) % 12 + 1, 1);
         n := n + 1;
         RETURN QUERY
-        SELECT h.value, h.component, h.id, d.content_id, d.kind, e.event_id, e.type, e.occurred_at, e.sequence,
+        SELECT h.value, h.component, h.id, h.content_id, h.kind, e.event_id, e.type, e.occurred_at, e.sequence,
                e.amount_minor, e.currency, e.entity, s.source, s.stream, s.namespace, e.body
-        FROM unnest(ids, components, names) h(id, component, value)
-        JOIN tieout.document d ON d.id = h.id
+        FROM unnest(ids, components, names, handles, kinds) h(id, component, value, content_id, kind)
         JOIN tieout.event e ON e.document = h.id AND e.month >= first AND e.month <= last
         JOIN tieout.batch b ON b.id = e.batch AND (p_seq IS NULL OR b.seq <= p_seq)
         JOIN tieout.stream s ON s.id = b.stream
