@@ -3243,6 +3243,10 @@ CREATE INDEX delivery_pending ON tieout.delivery USING btree (destination, contr
 
 CREATE INDEX document_component ON tieout.document USING btree (component);
 
+-- Name: event_batch; Type: INDEX; Schema: tieout; Owner: tieout_owner
+
+CREATE INDEX event_batch ON ONLY tieout.event USING brin (batch) WITH (autosummarize='on');
+
 -- Name: event_document; Type: INDEX; Schema: tieout; Owner: tieout_owner
 
 CREATE INDEX event_document ON ONLY tieout.event USING btree (document);

@@ -82,6 +82,7 @@ CREATE TABLE tieout.event (
 ) PARTITION BY RANGE (month);
 CREATE UNIQUE INDEX event_once ON tieout.event (event_id, revision_no, month);
 CREATE INDEX event_document ON tieout.event (document);
+CREATE INDEX event_batch ON tieout.event USING brin (batch) WITH (autosummarize = on);  -- what was told since a commit
 
 -- A revision of an event that another mapping of the same record has replaced, by other content or by none,
 -- from commit `seq` on: it is kept, and no longer stands.
