@@ -38,7 +38,7 @@ FROM member GROUP BY component ORDER BY 1
 """
 
 _STEPS = """
-SELECT d.content_id, s.type, s.first_at, s.last_at, s.n, s.seen, s.amount_minor, s.currency
+SELECT d.content_id, s.type, s.first_at, s.last_at, s.n, s.amount_minor, s.currency
 FROM tieout.step s JOIN tieout.document d ON d.id = s.document
 ORDER BY d.content_id, s.type COLLATE "C"
 """
@@ -50,7 +50,7 @@ ORDER BY d.content_id, r.role, r.kind COLLATE "C", r.scope COLLATE "C", r.value 
 """
 
 _DOCUMENTS = """
-SELECT d.content_id, d.kind, d.first_month, d.last_month, d.months FROM tieout.document d
+SELECT d.content_id, d.kind, d.first_month, d.last_month FROM tieout.document d
 WHERE EXISTS (SELECT FROM tieout.reference r WHERE r.document = d.id AND r.role = 0) ORDER BY d.content_id
 """
 

@@ -15,6 +15,7 @@ from collector.store.connection import DATABASE_ERRORS
 from tests.simulation.oracle import HOLDERS_MAX, Expected, expected
 from tests.simulation.turns import Turns, Watched, Worker
 from tests.simulation.world import NOW, ROUNDS, VANISHED, Log, sources, world
+from tests.support.paths import assert_paths
 from tests.support.postgres import Database
 
 CAMPAIGN_S_MAX = 60.0
@@ -170,6 +171,7 @@ async def _check_derived(conn: asyncpg.Connection, truth: Expected) -> None:
     )
     assert {(row[0], row[1]): tuple(row)[2:] for row in steps} == truth.steps
     assert len(steps) == len(truth.steps)
+    await assert_paths(conn)
     references = await conn.fetch(
         "SELECT o.value, r.role, r.kind, r.value FROM tieout.reference r"
         " JOIN tieout.reference o ON o.document = r.document AND o.role = 0"

@@ -256,7 +256,7 @@ class Shop:
         async with self.store.connect() as conn:
             lines = [json.loads(line) async for line in dump(conn, [], None, known)]
         return [
-            {k: v for k, v in line.items() if k not in {"first_month", "last_month", "months"}}
+            {k: v for k, v in line.items() if k not in {"first_month", "last_month"}}
             for line in lines
         ]
 

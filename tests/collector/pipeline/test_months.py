@@ -20,6 +20,7 @@ from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.dump import dump
 from collector.pipeline.rebuild import rebuild
 from collector.store import ingest, rows, stories, streams
+from tests.support.paths import assert_paths
 from tests.support.postgres import Database
 
 MONTHS = 96  # five years and three: some share their bit
@@ -111,6 +112,7 @@ async def test_steps_and_stories_over_years(
         world,
     )
     assert {(r[0], r[1]): (r[2], r[3]) for r in found} == oracle(world, told)
+    await assert_paths(conn)
     for document in {fact.document for fact in told}:
         key = f"{world}-{document}"
         rows_found = await stories.events_by_key(conn, key, None)
@@ -128,6 +130,7 @@ async def test_a_rebuild_changes_nothing_of_documents_over_years(conn: asyncpg.C
     before = [line async for line in dump(conn, [], None, now())]
     await rebuild(conn, lambda _kind: 20, now)
     assert [line async for line in dump(conn, [], None, now())] == before
+    await assert_paths(conn)
 
 
 async def test_an_event_that_no_step_has_seen_is_added_without_reading_what_was_before(
