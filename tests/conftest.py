@@ -42,7 +42,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Join the one embedded server of this session."""
-    with shared_server(_base(request.config)) as joined:
+    measures = any(item.get_closest_marker("bench") for item in request.session.items)
+    with shared_server(_base(request.config), as_shipped=measures) as joined:
         yield joined
 
 

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 from uuid import uuid4
 
 import asyncpg
 
+from collector.store import cluster
 from collector.store.cluster import Role, database_sql
 from collector.store.embedded import Server, running
 from collector.store.migrate import migrate
@@ -21,6 +23,7 @@ TRUNCATE tieout.commit_log, tieout.stream, tieout.part, tieout.batch, tieout.eve
     tieout.document, tieout.reference, tieout.reference_history, tieout.step, tieout.membership_history,
     tieout.suspended, tieout.suspended_history, tieout.revised, tieout.raw_record, tieout.personal, tieout.control_run, tieout.control_exception, tieout.bridge CASCADE
 """
+BUFFERS_MB = 256
 LOCK = 7_301_846  # any number: pytest-xdist's workers share the server and make one template
 
 
@@ -55,9 +58,17 @@ def temporary_base() -> Iterator[Path]:
 
 
 @contextmanager
-def shared_server(base: Path) -> Iterator[Server]:
-    """Join the session's server; the last worker out stops it."""
-    with running(base / "data") as server:
+def shared_server(base: Path, *, as_shipped: bool) -> Iterator[Server]:
+    """Join the session's server; the last worker out stops it.
+
+    Unless as shipped, its buffers are small: a database that is dropped is looked for in all of them, a second
+    for two tests.
+    """
+    most = cluster.SHARED_BUFFERS_MB_MAX if as_shipped else BUFFERS_MB
+    with (
+        patch.object(cluster, "SHARED_BUFFERS_MB_MAX", most),
+        running(base / "data") as server,
+    ):
         yield server
 
 
