@@ -27,9 +27,9 @@ class Memory(Recent[bytes, ingest.Known]):
     """What a collector remembers of documents, by content id, as of the last time that a mapping took events back.
 
     Until the next time it is never wrong, for a document keeps its number and only gains references, months and
-    steps; at worst it knows too little: of references and months the database is asked then, and a step that it
-    does not know is looked for where others commit as well, or else refused as a duplicate, upon which the careful
-    road is taken, without memory.
+    steps; at worst it knows too little: of references and months the database is asked then, and so of a step, where the
+    document is not of its own making or others commit as well. Any other that is stored after all is refused as a
+    duplicate, upon which the careful road is taken, without memory.
     """
 
     superseded_by = 0
@@ -147,7 +147,7 @@ class Correlation:
     def _note_widened(self) -> None:
         for n, known in enumerate(self.known):
             if known is not None and self.p.spans[n] != known.span:
-                span = known.span.with_(self.p.spans[n])
+                span = known.span.joined(self.p.spans[n])
                 if span != known.span:
                     self.widened[n] = span
 

@@ -186,7 +186,7 @@ class _Documents:
             self._p.hashes.append(hashed)
             return number
         if spans[number] != span:
-            spans[number] = spans[number].with_(span)
+            spans[number] = spans[number].joined(span)
         held = self._held[number]
         if event.references != held and not set(event.references) <= set(held):
             self._held[number] = held = held + event.references

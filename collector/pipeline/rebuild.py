@@ -94,7 +94,7 @@ def told_by(facts: derived.DocumentFacts) -> tuple[Document, list[Reference]]:
         for (role, *named), batch in facts.references.items()
     ]
     hashed = references_hash((r.role, r.content) for r in told if r.role != OWN)
-    span = reduce(rows.Span.with_, map(rows.span, facts.months))
+    span = reduce(rows.Span.joined, map(rows.span, facts.months))
     return Document(facts.document, content_id(own), hashed, span, own.kind), told
 
 

@@ -93,7 +93,7 @@ def write_settings(folder: Folder, socket_dir: Path) -> None:
         "unix_socket_directories": str(socket_dir),
         "unix_socket_permissions": "0700",
         "max_connections": "100",
-        "max_locks_per_transaction": "256",  # PostgreSQL 18 holds so many cheaply: a year has 36 for events alone
+        "max_locks_per_transaction": "256",  # each backend has room for so many of its own; a month of events takes 4
         "shared_buffers": f"{_shared_buffers_mb()}MB",
         "max_wal_size": "8GB",
         "wal_compression": "lz4" if _has_lz4() else "off",

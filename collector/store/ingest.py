@@ -155,7 +155,7 @@ async def next_documents(conn: Connection, count: int) -> list[int]:
 class Known(msgspec.Struct, gc=False):
     """A stored document: its number, the hash of its references, its events' months, and types of steps that it has.
 
-    `whole`: it has no others, for this collector has made it.
+    `whole`: it has no others but what other collectors added, for this one has made it.
     """
 
     document: int

@@ -85,14 +85,14 @@ STEP_COLUMNS = ["document", "first_at", "last_at", "amount_minor", "seen", "n", 
 class Span(NamedTuple):
     """The first and the last month with events, as days since 2000-01-01, and in which of them there are any.
 
-    `months` has a bit for each month of five years (`tieout.month_bit` of the schema).
+    `months` has a bit for each month of five years (`tieout.month_number` of the schema, modulo 60).
     """
 
     first: int
     last: int
     months: int
 
-    def with_(self, other: "Span") -> "Span":
+    def joined(self, other: "Span") -> "Span":
         """Return the span of the events of both."""
         return Span(
             min(self.first, other.first), max(self.last, other.last), self.months | other.months

@@ -2148,14 +2148,6 @@ CREATE FUNCTION tieout.month_number(p_month date) RETURNS integer
 
 ALTER FUNCTION tieout.month_number(p_month date) OWNER TO tieout_owner;
 
--- Name: month_bit(date); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
-
-CREATE FUNCTION tieout.month_bit(p_month date) RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((1)::bigint << (tieout.month_number(p_month) % 60));
-
-ALTER FUNCTION tieout.month_bit(p_month date) OWNER TO tieout_owner;
-
 -- Name: months_of(date, date, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
 CREATE FUNCTION tieout.months_of(p_first date, p_last date, p_months bigint) RETURNS SETOF date
@@ -2321,7 +2313,7 @@ BEGIN
             CONTINUE;
         END IF;
         first := make_date(n / 12, n % 12 + 1, 1);
-        gap := 0;
+        gap := 0;  -- months without events up to and including n
         WHILE n < until AND gap < 12 LOOP
             n := n + 1;
             gap := CASE WHEN months >> (n % 60) & 1 = 1 THEN 0 ELSE gap + 1 END;
@@ -3925,10 +3917,6 @@ REVOKE ALL ON FUNCTION tieout.make_append_only(p_table regclass) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION tieout.month_number(p_month date) FROM PUBLIC;
 GRANT ALL ON FUNCTION tieout.month_number(p_month date) TO tieout_app;
-
--- Name: FUNCTION month_bit(p_month date); Type: ACL; Schema: tieout; Owner: tieout_owner
-
-REVOKE ALL ON FUNCTION tieout.month_bit(p_month date) FROM PUBLIC;
 
 -- Name: FUNCTION months_of(p_first date, p_last date, p_months bigint); Type: ACL; Schema: tieout; Owner: tieout_owner
 

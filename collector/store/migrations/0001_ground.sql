@@ -172,14 +172,12 @@ CREATE TABLE tieout.business_day (
 
 -- ---------------------------------------------------------------------------------------- derived
 
+-- Months counted on and on. A month's bit is its number modulo 60: its place among those of five years, which one five
+-- years apart shares.
 CREATE FUNCTION tieout.month_number(p_month date) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN extract(year FROM p_month)::int * 12 + extract(month FROM p_month)::int - 1;
 
--- A month's place among those of five years; one five years apart has the same.
-CREATE FUNCTION tieout.month_bit(p_month date) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN 1::bigint << tieout.month_number(p_month) % 60;
-
--- The months with events, of the first, the last and the bits of all.
+-- The months with events: between the first and the last those whose bit is set.
 CREATE FUNCTION tieout.months_of(p_first date, p_last date, p_months bigint) RETURNS SETOF date
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 2
 BEGIN ATOMIC
@@ -197,8 +195,8 @@ CREATE SEQUENCE tieout.document_id;
 -- A document, by a number that means nothing outside. `content_id` is the hash of its own name, the
 -- handle that people hold; `component` is the private label of its transaction, since `known_from`.
 -- `references_hash` tells at a glance that an event brings no name that the document does not have.
--- Its events lie between the first and the last month; `months` says in which (tieout.month_bit), lest all partitions
--- between them are opened.
+-- Its events lie between the first and the last month; `months` has the bits of those with events, lest all
+-- partitions between them are opened.
 CREATE TABLE tieout.document (
     id              bigint PRIMARY KEY,
     component       bigint NOT NULL,

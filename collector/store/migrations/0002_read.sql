@@ -182,7 +182,7 @@ BEGIN
             CONTINUE;
         END IF;
         first := make_date(n / 12, n % 12 + 1, 1);
-        gap := 0;
+        gap := 0;  -- months without events up to and including n
         WHILE n < until AND gap < 12 LOOP
             n := n + 1;
             gap := CASE WHEN months >> (n % 60) & 1 = 1 THEN 0 ELSE gap + 1 END;

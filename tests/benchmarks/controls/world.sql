@@ -42,7 +42,7 @@ WHERE luck BETWEEN luck_from AND luck_to
 INSERT INTO tieout.document
 SELECT document, min(component), 1, md5('d' || document)::uuid, 0,
        min(date_trunc('month', at))::date, max(date_trunc('month', at))::date,
-       bit_or(tieout.month_bit(date_trunc('month', at)::date)), kind
+       bit_or(1::bigint << tieout.month_number(at::date) % 60), kind
 FROM fact GROUP BY document, kind ORDER BY document;
 INSERT INTO tieout.reference
 SELECT document, 1, hashint8(document), hashint8(document), 0, kind, CASE WHEN kind = 'journal' THEN 'DE10' ELSE '' END,
@@ -83,7 +83,7 @@ CROSS JOIN LATERAL (VALUES ('cost_center.changed', interval '0', true), ('cost_c
 WHERE happened AND told;
 INSERT INTO tieout.document
 SELECT document, document, 1, md5('d' || document)::uuid, 0, min(date_trunc('month', at))::date, max(date_trunc('month', at))::date,
-       bit_or(tieout.month_bit(date_trunc('month', at)::date)), 'cost_center'
+       bit_or(1::bigint << tieout.month_number(at::date) % 60), 'cost_center'
 FROM centre GROUP BY document;
 INSERT INTO tieout.reference
 SELECT DISTINCT document, 1, hashint8(document), hashint8(document), 0, 'cost_center', '', number FROM centre;

@@ -157,19 +157,18 @@ async def test_an_event_that_no_step_has_seen_is_added_without_reading_what_was_
     assert await conn.fetchval("SELECT n FROM tieout.step") == 3
 
 
-async def test_bits_are_those_of_the_schema(database: Database) -> None:
-    owner = await asyncpg.connect(database.dsn("tieout_owner"))
-    try:
-        months = [date(year, month, 1) for year in range(1999, 2031) for month in range(1, 13)]
-        found = await owner.fetch(
-            "SELECT month, tieout.month_bit(month) FROM unnest($1::date[]) month", months
-        )
-        assert {row[0]: row[1] for row in found} == {m: rows.span(m).months for m in months}
-        ids = [bytes(15) + bytes([n]) for n in range(256)]
-        found = await owner.fetch(
-            "SELECT id, tieout.event_bit(id) FROM unnest($1::uuid[]) id",
-            [UUID(bytes=i) for i in ids],
-        )
-        assert {row[0].bytes: row[1] for row in found} == {i: rows.EVENT_BITS[i[-1]] for i in ids}
-    finally:
-        await owner.close()
+async def test_bits_are_those_of_the_schema(conn: asyncpg.Connection) -> None:
+    months = [date(year, month, 1) for year in range(1999, 2031) for month in range(1, 13)]
+    found = await conn.fetch(
+        "SELECT m.month, (SELECT array_agg(o) FROM tieout.months_of(make_date(m.year, 1, 1), make_date(m.year + 4, 12, 1), m.bits) o)"
+        " FROM unnest($1::date[], $2::int[], $3::bigint[]) m(month, year, bits)",
+        months,
+        [month.year - 2 for month in months],
+        [rows.span(month).months for month in months],
+    )
+    assert [(month, [month]) for month in months] == [(row[0], row[1]) for row in found]
+    ids = [bytes(15) + bytes([n]) for n in range(256)]
+    found = await conn.fetch(
+        "SELECT id, tieout.event_bit(id) FROM unnest($1::uuid[]) id", [UUID(bytes=i) for i in ids]
+    )
+    assert {row[0].bytes: row[1] for row in found} == {i: rows.EVENT_BITS[i[-1]] for i in ids}
