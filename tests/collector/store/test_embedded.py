@@ -26,9 +26,11 @@ from tests.support.postgres import temporary_base
 ROOT = os.geteuid() == 0
 REPOSITORY = Path(__file__).parents[3]
 COMMAND = """
-import os, pwd, sys
+import os, pwd, signal, sys
 from pathlib import Path
 from collector.store.embedded import running
+# a shell starts what it puts in the background with Ctrl-C ignored, and children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if len(sys.argv) > 2:  # after the imports: the interpreter may lie where that user cannot go
     user = pwd.getpwnam(sys.argv[2])
     os.setgroups([])

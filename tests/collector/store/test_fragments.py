@@ -77,6 +77,23 @@ async def test_one_at_a_time_keeps_it_up(database: Database) -> None:
     await other.close()
 
 
+async def test_a_name_is_never_looked_for_by_its_trigrams(database: Database) -> None:
+    """Whatever statistics make the planner believe: one that took this way was hours behind."""
+    conn, owner = [await asyncpg.connect(database.dsn(role)) for role in ("tieout_app", "postgres")]
+    await owner.execute("DROP INDEX tieout.searchable_name_hash")
+    for what in ("seqscan", "hashjoin", "mergejoin"):
+        await conn.execute(f"SET enable_{what} = off")
+    await Ledgers(conn).tell(*(Item("left", f"INV-{n}", 0, "") for n in range(100)))
+    assert await fragments.extend(conn) == 1
+    await conn.fetchval("SELECT pg_stat_force_next_flush()")
+    await conn.close()
+    scans = (
+        "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'searchable_name_trigrams'"
+    )
+    assert await owner.fetchval(scans) == 0
+    await owner.close()
+
+
 async def test_a_fragment_of_too_many_names_gives_the_first_of_them(database: Database) -> None:
     conn = await asyncpg.connect(database.dsn())
     ledgers = Ledgers(conn)
