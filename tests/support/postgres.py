@@ -1,5 +1,6 @@
 """A database of its own for every test, copied from a migrated template in milliseconds."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -18,10 +19,10 @@ from collector.store.migrate import migrate
 
 TEMPLATE = "tieout_template"
 DRAFT = "tieout_template_draft"
-EMPTY = """
-TRUNCATE tieout.commit_log, tieout.stream, tieout.part, tieout.batch, tieout.event, tieout.config_version,
-    tieout.document, tieout.reference, tieout.reference_history, tieout.step, tieout.membership_history,
-    tieout.suspended, tieout.suspended_history, tieout.revised, tieout.raw_record, tieout.personal, tieout.control_run, tieout.control_exception, tieout.bridge CASCADE
+DELETES = """
+SELECT string_agg('DELETE FROM ' || c.oid::regclass, '; ') FROM pg_class c
+WHERE c.relnamespace = 'tieout'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND c.relname NOT IN ('searchable', 'business_day')
 """
 BUFFERS_MB = 256
 LOCK = 7_301_846  # any number: pytest-xdist's workers share the server and make one template
@@ -62,14 +63,23 @@ def shared_server(base: Path, *, as_shipped: bool) -> Iterator[Server]:
     """Join the session's server; the last worker out stops it.
 
     Unless as shipped, its buffers are small: a database that is dropped is looked for in all of them, a second
-    for two tests.
+    for two tests. And nothing is written to the disk for good, for no test pulls its plug.
     """
     most = cluster.SHARED_BUFFERS_MB_MAX if as_shipped else BUFFERS_MB
     with (
         patch.object(cluster, "SHARED_BUFFERS_MB_MAX", most),
         running(base / "data") as server,
     ):
+        if not as_shipped:
+            asyncio.run(_hasten(server))
         yield server
+
+
+async def _hasten(server: Server) -> None:
+    admin = await asyncpg.connect(server.dsn("postgres", "postgres"))
+    await admin.execute("ALTER SYSTEM SET fsync = off")
+    await admin.execute("SELECT pg_reload_conf()")
+    await admin.close()
 
 
 @asynccontextmanager
@@ -120,13 +130,16 @@ async def _ensure_template(admin: asyncpg.Connection, server: Server) -> None:
 
 
 async def emptied(database: Database) -> Database:
-    """Take everything out of a database: quicker than a new one for each of many small cases."""
+    """Take everything out of a database: quicker than a new one for each of many small cases.
+
+    DELETE, which takes a hundredth of TRUNCATE's time where there is little. The business days stay: they are computed of
+    nothing but the calendar that they are listed under.
+    """
     admin = await asyncpg.connect(database.dsn("postgres"))
     try:
-        await admin.execute(
-            "SET session_replication_role = replica"
-        )  # facts refuse to be truncated
-        await admin.execute(EMPTY)
+        await admin.execute("SET session_replication_role = replica")  # facts refuse to be deleted
+        await admin.execute(await admin.fetchval(DELETES))
+        await admin.execute("UPDATE tieout.searchable SET upto = 0")
     finally:
         await admin.close()
     return database

@@ -176,6 +176,20 @@ def test_two_commands_share_one_server_and_the_last_one_out_stops_it(
     assert not alive(used)
 
 
+def test_the_server_is_durable_and_deterministic(used: Path) -> None:
+    wanted = {
+        "fsync": "on",
+        "synchronous_commit": "on",
+        "data_checksums": "on",
+        "jit": "off",
+        "max_wal_size": "8GB",
+        "TimeZone": "UTC",
+        "server_encoding": "UTF8",
+    }
+    with running(used) as server:
+        assert {name: ask(server, "tieout_app", f"SHOW {name}") for name in wanted} == wanted
+
+
 def test_ctrl_c_in_the_terminal_that_started_the_server_leaves_it_to_the_other(
     used: Path, command: Callable[..., Command]
 ) -> None:

@@ -56,17 +56,6 @@ def test_the_server_listens_on_its_socket_only(server: Server) -> None:
     assert listening == 1
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        *(("fsync", "on"), ("synchronous_commit", "on"), ("data_checksums", "on"), ("jit", "off")),
-        *(("max_wal_size", "8GB"), ("TimeZone", "UTC"), ("server_encoding", "UTF8")),
-    ],
-)
-def test_the_server_is_durable_and_deterministic(server: Server, setting: str, value: str) -> None:
-    assert ask(server, "tieout_app", f"SHOW {setting}") == value
-
-
 @pytest.mark.parametrize("_", range(2))
 async def test_every_test_gets_a_database_of_its_own(database: Database, _: int) -> None:
     connection = await asyncpg.connect(database.dsn("tieout_owner"))
