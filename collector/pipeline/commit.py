@@ -132,8 +132,9 @@ class _Writer:
                 if not careful and not self.memory.believe(await ingest.last_supersession(conn)):
                     raise Contended
                 await work.look_up_again()
-            others = last != before or self.memory.committed not in {0, last}
-            self.memory.alone = self.memory.alone and not others
+            since = self.memory.committed or before
+            if self.memory.alone and last != since:
+                self.memory.alone = not await ingest.wrote_events(conn, since, last)
             if not (careful or self.memory.alone):
                 await work.look_for_steps()
             seq = last + 1

@@ -28,7 +28,7 @@ class Memory(Recent[bytes, ingest.Known]):
 
     Until the next time it is never wrong, for a document keeps its number and only gains references, months and
     steps; at worst it knows too little: of references and months the database is asked then, and so of a step, where the
-    document is not of its own making or others commit as well. Any other that is stored after all is refused as a
+    document is not of its own making or others write events as well. Any other that is stored after all is refused as a
     duplicate, upon which the careful road is taken, without memory.
     """
 
@@ -36,7 +36,7 @@ class Memory(Recent[bytes, ingest.Known]):
     committed = 0
     """The collector's last commit."""
     alone = True
-    """Whether all commits since the first were its own."""
+    """Whether nobody else has written events since its first commit."""
 
     def believe(self, superseded_by: int) -> bool:
         """Forget everything if a mapping took events back since; return whether that was not so."""

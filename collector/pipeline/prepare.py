@@ -14,6 +14,9 @@ from collector.pipeline.recent import Recent
 from collector.store import rows
 
 _HASH_MODULUS = 2**64
+_UNNUMBERED = -(2**63)
+"""The sequence of an event that has none: before any other of the same instant."""
+
 HASH_TOTAL_MODULUS = 2**128
 
 Revisions = dict[bytes, list[tuple[bytes, date]]]
@@ -24,6 +27,10 @@ Held = tuple[tuple[int, Name], ...]
 
 Step = tuple[int, str]
 """A document's number within the batch, and an event type."""
+
+
+_Fold = tuple[int, tuple[int, int, bytes], int, int, int | None, str | None]
+"""A step so far: its first instant, which event was the last, the bits of all, how many, the last one's amount."""
 
 
 class Prepared(msgspec.Struct, array_like=True):
@@ -116,34 +123,63 @@ class Preparation:
 
     def add(self, events: Iterable[Event]) -> None:
         """Add events in the order in which they were read."""
-        p, revisions, documents = self._p, self._revisions, self._documents
+        p = self._p
+        new, revision_nos, told_again = self._new(events)
+        ids = [event.event_id for event in new]
+        numbers = self._documents.numbers(new)
+        instants = [rows.microseconds(event.occurred_at) for event in new]
+        self._ids += ids
+        self._accepted.update([event.position for event in new])
+        p.months.update([event.month for event in new])
+        p.document_of += numbers
+        p.tails += map(rows.event_tail, new, revision_nos, instants)
+        self._fold(new, numbers, instants)
+        for i in told_again:
+            p.revised.add((numbers[i], new[i].type))
+            p.told_again.append((ids[i], new[i].month))
+        for event, revision_no in zip(new, revision_nos, strict=True):
+            if event.amount_minor is not None and event.currency is not None:
+                self._amounts[event.currency] += event.amount_minor
+            if event.personal is not None:
+                fields = msgspec.json.encode(event.personal).decode()
+                p.personal.append((event.event_id, revision_no, event.month, fields))
+
+    def _new(self, events: Iterable[Event]) -> tuple[list[Event], list[int], list[int]]:
+        """Leave out what was met before: the others, their revision numbers, and which are further revisions."""
+        revisions, delivered = self._revisions, self._delivered
+        new: list[Event] = []
+        revision_nos: list[int] = []
+        told_again: list[int] = []
         for event in events:
-            event_id = event.event_id
-            self._delivered.add(event.position)
-            met = revisions.get(event_id, ())
+            delivered.add(event.position)
+            met = revisions.get(event.event_id, ())
             revision_no = 0
             if met:
                 if any(revision == event.revision for revision, _ in met):
                     continue
                 revision_no = sum(month == event.month for _, month in met)
-            revisions[event_id] = (*met, (event.revision, event.month))
-            self._accepted.add(event.position)
-            self._ids.append(event_id)
-            p.months.add(event.month)
-            number = documents.number(event)
-            occurred_us = rows.microseconds(event.occurred_at)
-            p.document_of.append(number)
-            p.tails.append(rows.event_tail(event, revision_no, occurred_us))
+                told_again.append(len(new))
+            revisions[event.event_id] = (*met, (event.revision, event.month))
+            new.append(event)
+            revision_nos.append(revision_no)
+        return new, revision_nos, told_again
+
+    def _fold(self, events: list[Event], numbers: list[int], instants: list[int]) -> None:
+        """Add events to the steps of their documents, whose numbers are given."""
+        folds = self._folds
+        for event, number, at_us in zip(events, numbers, instants, strict=True):
             step = number, event.type
-            self._folds[step] = _folded(self._folds.get(step), occurred_us, event)
-            if met:
-                p.revised.add(step)
-                p.told_again.append((event_id, event.month))
-            if event.amount_minor is not None and event.currency is not None:
-                self._amounts[event.currency] += event.amount_minor
-            if event.personal is not None:
-                fields = msgspec.json.encode(event.personal).decode()
-                p.personal.append((event_id, revision_no, event.month, fields))
+            event_id, sequence = event.event_id, event.sequence
+            order = at_us, _UNNUMBERED if sequence is None else sequence, event_id
+            bit = rows.EVENT_BITS[event_id[-1]]
+            fold = folds.get(step)
+            if fold is None:
+                folds[step] = at_us, order, bit, 1, event.amount_minor, event.currency
+                continue
+            first_us, last, seen, n, amount_minor, currency = fold
+            if order > last:
+                last, amount_minor, currency = order, event.amount_minor, event.currency
+            folds[step] = min(first_us, at_us), last, seen | bit, n + 1, amount_minor, currency
 
     def done(self, raw: Mapping[int, rows.Raw] | None = None) -> Prepared:
         """Return what the events come to. `raw` holds bytes of records by position, to be kept."""
@@ -173,47 +209,54 @@ class _Documents:
         self._number_of: dict[Name, int] = {}
         self._held: list[Held] = []
 
-    def number(self, event: Event) -> int:
-        """Return the number of an event's document, and note its month and references."""
-        spans, span, name = self._p.spans, rows.span(event.month), event.document
-        number = self._number_of.setdefault(name, len(spans))
-        if number == len(spans):
-            spans.append(span)
-            self._held.append(event.references)
-            content, references, hashed = self._tell(name, event.references)
-            self._p.names.append(content)
-            self._p.references.append(references)
-            self._p.hashes.append(hashed)
-            return number
-        if spans[number] != span:
-            spans[number] = spans[number].joined(span)
-        held = self._held[number]
-        if event.references != held and not set(event.references) <= set(held):
-            self._held[number] = held = held + event.references
-            _, self._p.references[number], self._p.hashes[number] = self._tell(name, held)
-        return number
+    def numbers(self, events: Iterable[Event]) -> list[int]:
+        """Return the number of each event's document, and note its month and references."""
+        number_of, held, spans = self._number_of, self._held, self._p.spans
+        numbers: list[int] = []
+        gained: dict[int, Name] = {}
+        for event in events:
+            name, references = event.document, event.references
+            number = number_of.get(name)
+            if number is None:
+                number_of[name] = number = len(held)
+                held.append(references)
+                spans.append(rows.span(event.month))
+                gained[number] = name
+            else:
+                spans[number] = spans[number].joined(rows.span(event.month))
+                if references != held[number] and not set(references) <= set(held[number]):
+                    held[number] += references
+                    gained[number] = name
+            numbers.append(number)
+        for number, name in gained.items():
+            self._note(number, name, held[number])
+        return numbers
 
-    def _tell(self, name: Name, held: Held) -> tuple[bytes, list[bytes], int]:
-        """Return a document's content id, its packed references, and the hash of all but the first."""
-        told = self._told.get(name)
+    def _note(self, number: int, name: Name, held: Held) -> None:
+        """Note a document's content id, its packed references, and the hash of all but the first."""
+        p, told = self._p, self._told.get(name)
         if told is not None and told[0] == held:
-            return told[1], [], 0
-        whole = _whole(name, held)
-        self._told.put(name, (held, whole[0]))
-        return whole
+            content, references, hashed = told[1], list[bytes](), 0
+        else:
+            content, references, hashed = _whole(name, held)
+            self._told.put(name, (held, content))
+        if number == len(p.names):
+            p.names.append(content)
+            p.references.append(references)
+            p.hashes.append(hashed)
+        else:
+            p.references[number], p.hashes[number] = references, hashed
 
 
 def _whole(name: Name, held: Held) -> tuple[bytes, list[bytes], int]:
     """Return a document's content id, its packed references, and the hash of all but the first."""
     content, own = _packed(OWN, name)
-    packed, others = [own], {(IDENTITY, content)}
+    others: dict[tuple[int, bytes], bytes] = {}
     for role, other in held:
         named, tail = _packed(role, other) if role == IDENTITY else _shared(role, other)
-        if (role, named) not in others:
-            others.add((role, named))
-            packed.append(tail)
-    others.remove((IDENTITY, content))
-    return content, packed, references_hash(others)
+        others[role, named] = tail
+    others.pop((IDENTITY, content), None)  # its own name, which joins anyway
+    return content, [own, *others.values()], references_hash(others)
 
 
 def _packed(role: int, name: Name) -> tuple[bytes, bytes]:
@@ -225,30 +268,16 @@ _shared = lru_cache(8_192)(
     _packed
 )  # a cost centre is in every second record, a payment run in hundreds
 
-_Fold = tuple[int, tuple[int, int, bytes], int, int, int | None, str | None]
-"""A step so far: its first instant, which event was the last, the bits of all, how many, the last one's amount."""
-
-
-def _folded(fold: _Fold | None, occurred_us: int, event: Event) -> _Fold:
-    """Add an event to a step."""
-    event_id = event.event_id
-    order = occurred_us, event.sequence if event.sequence is not None else -(2**63), event_id
-    bit = rows.EVENT_BITS[event_id[-1]]
-    if fold is None:
-        return occurred_us, order, bit, 1, event.amount_minor, event.currency
-    first_us, last, seen, n, amount_minor, currency = fold
-    if order > last:
-        last, amount_minor, currency = order, event.amount_minor, event.currency
-    return min(first_us, occurred_us), last, seen | bit, n + 1, amount_minor, currency
-
 
 def without(p: Prepared, known: Revisions) -> Prepared:
     """Prepare a batch's events again, out of their rows, without those that are known by now."""
     personal = {(event_id, n, month): fields for event_id, n, month, fields in p.personal}
-    preparation = Preparation(known)
+    events = []
     for event, revision_no in map(rows.event_of, p.tails):
         fields = personal.get((event.event_id, revision_no, event.month))
         if fields is not None:
             event = msgspec.structs.replace(event, personal=msgspec.json.decode(fields))  # noqa: PLW2901
-        preparation.add([event])
+        events.append(event)
+    preparation = Preparation(known)
+    preparation.add(events)
     return preparation.done(dict(p.raw))

@@ -123,6 +123,18 @@ async def last_supersession(conn: Connection) -> int:
     return int(await conn.fetchval("SELECT coalesce(max(seq), 0) FROM tieout.supersession"))
 
 
+async def wrote_events(conn: Connection, after: int, upto: int) -> bool:
+    """Say whether a commit after `after`, up to and including `upto`, may have written events or steps."""
+    return bool(
+        await conn.fetchval(
+            "SELECT EXISTS (SELECT FROM tieout.commit_log WHERE seq > $1 AND seq <= $2"
+            " AND what <> ALL ('{control run,configuration,sweep}'))",
+            after,
+            upto,
+        )
+    )
+
+
 async def append_commit(conn: Connection, seq: int, what: str, clock: datetime) -> datetime:
     """Enter commit `seq` (the caller holds the lock); return the time it counts as recorded.
 

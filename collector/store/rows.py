@@ -36,6 +36,7 @@ _role, _ROLE_AT = struct.Struct(">h").pack, 28
 _step_head = struct.Struct(">hiq").pack
 _step_mid = struct.Struct(">iqiq").pack
 _count = struct.Struct(">iqii").pack
+_step_plain = struct.Struct(">iqiqiqiqii").pack  # an amount
 _length = struct.Struct(">i").pack
 _jsonb = struct.Struct(">iB").pack
 
@@ -254,9 +255,10 @@ def step_tail(  # noqa: PLR0913, PLR0917 -- a row's columns
     currency: str | None,
 ) -> bytes:
     """Pack a step but for its document: the amount is its last event's, `seen` the bits of all."""
-    mid = _step_mid(8, first_us, 8, last_us)
-    count = _count(8, seen, 4, n)
-    return b"".join((mid, _number(amount_minor), count, _labels(event_type, currency)))
+    labels = _labels(event_type, currency)
+    if amount_minor is not None:
+        return _step_plain(8, first_us, 8, last_us, 8, amount_minor, 8, seen, 4, n) + labels
+    return _step_mid(8, first_us, 8, last_us) + _NULL + _count(8, seen, 4, n) + labels
 
 
 class _Body(msgspec.Struct):

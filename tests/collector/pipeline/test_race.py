@@ -151,3 +151,26 @@ async def test_a_step_that_another_made_is_added_to_and_no_batch_begins_anew(
     expected = {key: (*rest, *amounts) for key, (*rest, amounts) in oracle_steps(facts).items()}
     assert await steps(pair[0], "turns") == expected
     assert not begun_anew
+
+
+@pytest.mark.parametrize(("what", "alone"), [("control run", True), ("batch", False)])
+async def test_only_others_that_write_events_make_a_collector_look_for_its_steps(
+    pair: list[asyncpg.Connection], monkeypatch: pytest.MonkeyPatch, what: str, *, alone: bool
+) -> None:
+    facts = [Fact(0, frozenset({1}), 0, verb, n, 10) for n, verb in enumerate(("made", "sent"))]
+    stream = await streams.register(pair[0], "test", "test", "test")
+    looked, known_steps = [], ingest.known_steps
+
+    async def counted(conn: asyncpg.Connection, asked: Any) -> Any:  # noqa: ANN401 -- as known_steps
+        looked.extend(asked)
+        return await known_steps(conn, asked)
+
+    monkeypatch.setattr(ingest, "known_steps", counted)
+    memory = Memory(10)
+    for fact in facts:
+        row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=1)
+        await commit(pair[0], batch_of(row, [event("turns", fact)]), limit, now, memory=memory)
+        async with pair[1].transaction():
+            seq = await ingest.lock(pair[1]) + 1
+            await ingest.append_commit(pair[1], seq, what, now())
+    assert (not looked) == alone
