@@ -18,8 +18,8 @@ from control_checks.contract import Check
 from control_checks.registry import CHECKS
 from control_checks.runner import Engine
 from tests.support.facts import tell_in_turn
-from tests.support.postgres import emptied, fresh_database
-from tests.support.store import DatabaseStore, KeptStore, at
+from tests.support.postgres import Database, emptied, fresh_database
+from tests.support.store import DatabaseStore, at
 
 ALL = [
     pytest.param(check, case, id=f"{name}: {case.case}")
@@ -30,18 +30,16 @@ GAPS = ("NOT_COVERED", "UNREAD", "UNDECLARED")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(server: Server) -> AsyncIterator[KeptStore]:
-    """Give one store for all cases: each begins by emptying it."""
+async def shared(server: Server) -> AsyncIterator[Database]:
+    """Give one database for all cases: each begins by emptying it."""
     async with fresh_database(server) as fresh:
-        store = KeptStore(fresh)
-        yield store
-        await store.close()
+        yield fresh
 
 
-async def prepared(store: DatabaseStore, check: Check, case: Case) -> Engine:
-    """Empty a store, and commit a case's facts in the order in which they became known."""
-    await emptied(store.database)
+async def prepared(database: Database, check: Check, case: Case) -> Engine:
+    """Empty a database, and commit a case's facts in the order in which they became known."""
     settings = configuration(check, case)
+    store = DatabaseStore(await emptied(database))
     async with store.connect() as conn:
         await tell_in_turn(conn, settings, facts(check, case), case.most)
     return Engine(settings, store, CHECKS, at(case.as_of))
@@ -54,7 +52,7 @@ async def run(engine: Engine, case: Case) -> Run:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("check", "case"), ALL)
 async def test_a_case_is_judged_as_written(
-    shared: KeptStore, check: Check, case: Case, monkeypatch: pytest.MonkeyPatch
+    shared: Database, check: Check, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(correlate, "COMPONENT_DOCUMENTS_MAX", case.transaction_most)
     monkeypatch.setattr(runs, "REST_SHARE_MAX", 0.0)

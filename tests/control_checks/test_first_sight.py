@@ -18,7 +18,6 @@ from control_checks.cases import CLOCK, CONTROL, Case, instant
 from control_checks.registry import CHECKS
 from tests.control_checks.test_cases import prepared, run
 from tests.support.postgres import Database
-from tests.support.store import DatabaseStore
 
 CLAIMS = 14
 LATE = 0.1
@@ -140,7 +139,7 @@ async def test_at_first_sight_a_check_settles_what_its_query_would(
     at = f"2026-01-{random.randrange(20, 32)} {random.randrange(24):02}:00"
     case = Case(f"seed {seed}", at, world(random), {}, flow=_flow(random))
     monkeypatch.setattr(runs, "REST_SHARE_MAX", 1.0)
-    engine = await prepared(DatabaseStore(database), CHECKS["approved_not_posted"], case)
+    engine = await prepared(database, CHECKS["approved_not_posted"], case)
     looked_closely = Counter[str]()
     async with engine.store.connect("tieout_reader") as conn:
         for name, check in FIRST_SIGHT.items():
@@ -168,7 +167,7 @@ async def test_as_known_earlier_it_settles_what_was_not_added_to_since(
     k = instant("2026-02-05 08:00")
     monkeypatch.setattr(runs, "REST_SHARE_MAX", 1.0)
     monkeypatch.setattr(runs, "GROWN_SHARE_MAX", 1.0)
-    engine = await prepared(DatabaseStore(database), CHECKS["approved_not_posted"], case)
+    engine = await prepared(database, CHECKS["approved_not_posted"], case)
     settled_at_k = 0
     async with engine.store.connect("tieout_reader") as conn:
         for name, check in FIRST_SIGHT.items():
@@ -184,7 +183,7 @@ async def test_as_known_earlier_it_settles_what_was_not_added_to_since(
 
 async def test_where_too_many_steps_are_asked_for_nothing_is_plain(database: Database) -> None:
     case = Case("all steps", "2026-01-31 08:00", world(Random(1)), {})  # noqa: S311 -- no secret
-    engine = await prepared(DatabaseStore(database), CHECKS["approved_not_posted"], case)
+    engine = await prepared(database, CHECKS["approved_not_posted"], case)
     once = ["submitted", "sent", "posted", "paid", "returned"]
     async with engine.store.connect("tieout_reader") as conn:
         rows = await conn.fetch(
@@ -207,7 +206,7 @@ async def test_what_a_person_decides_later_changes_nothing_that_was_settled_at_f
         "2026-01-12 11:00   journal J1          posted           EUR 10.00",
     ]
     case = Case("linked later", "2026-01-30 08:00", "\n".join(lines), {})
-    engine = await prepared(DatabaseStore(database), CHECKS["approved_not_posted"], case)
+    engine = await prepared(database, CHECKS["approved_not_posted"], case)
     async with engine.store.connect() as conn:
         known = await totals.last_recorded(conn, case.as_of)
         before = await run(engine, msgspec.structs.replace(case, known=_berlin(known)))

@@ -3,9 +3,11 @@
 import asyncio
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from unittest.mock import patch
 from uuid import uuid4
@@ -14,7 +16,9 @@ import asyncpg
 
 from collector.store import cluster
 from collector.store.cluster import Role, database_sql
+from collector.store.connection import connected
 from collector.store.embedded import Server, running
+from collector.store.ingest import Connection
 from collector.store.migrate import migrate
 
 TEMPLATE = "tieout_template"
@@ -25,18 +29,52 @@ WHERE c.relnamespace = 'tieout'::regnamespace AND c.relkind IN ('r', 'p') AND NO
   AND c.relname NOT IN ('searchable', 'business_day')
 """
 BUFFERS_MB = 256
+Idle = tuple[AbstractAsyncContextManager[Connection], Connection]
 LOCK = 7_301_846  # any number: pytest-xdist's workers share the server and make one template
 
 
 @dataclass(frozen=True)
 class Database:
-    """One database on the shared server."""
+    """One database on the shared server, and the event loop of whoever made it."""
 
     server: Server
     name: str
+    loop: asyncio.AbstractEventLoop = field(
+        default_factory=asyncio.get_running_loop, compare=False, repr=False
+    )
+    idle: defaultdict[Role, list[Idle]] = field(
+        default_factory=lambda: defaultdict(list), compare=False, repr=False
+    )
 
     def dsn(self, role: Role = "tieout_app") -> str:
         return self.server.dsn(role, self.name)
+
+    @asynccontextmanager
+    async def connect(self, role: Role = "tieout_app") -> AsyncIterator[Connection]:
+        """Connect as the product does, but leave it open for who asks next: a session plans a long query once."""
+        if asyncio.get_running_loop() is not self.loop:
+            async with connected(self.dsn(role)) as conn:
+                yield conn
+            return
+        kept = [one for one in self.idle.pop(role, []) if not one[1].is_closed()]
+        opened = kept.pop() if kept else None
+        self.idle[role] = kept
+        context, conn = opened or await self._open(role)
+        try:
+            yield conn
+            await conn.reset()
+        except BaseException as error:
+            await context.__aexit__(type(error), error, error.__traceback__)
+            raise
+        self.idle[role].append((context, conn))
+
+    async def _open(self, role: Role) -> Idle:
+        context = connected(self.dsn(role))
+        return context, await context.__aenter__()
+
+    async def close(self) -> None:
+        for opened, _ in chain.from_iterable(self.idle.values()):
+            await opened.__aexit__(None, None, None)
 
 
 def new_base() -> Path:
@@ -91,9 +129,11 @@ async def fresh_database(server: Server) -> AsyncIterator[Database]:
         await _ensure_template(admin, server)
         for statement in database_sql(name, template=TEMPLATE):
             await admin.execute(statement)
+        database = Database(server, name)
         try:
-            yield Database(server, name)
+            yield database
         finally:
+            await database.close()
             await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await admin.close()
@@ -107,7 +147,9 @@ async def empty_database(server: Server) -> AsyncIterator[Database]:
     try:
         for statement in database_sql(name):
             await admin.execute(statement)
-        yield Database(server, name)
+        database = Database(server, name)
+        yield database
+        await database.close()
     finally:
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await admin.close()

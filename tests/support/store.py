@@ -1,13 +1,9 @@
 """A store over a test's own database, filled through the pipeline from files that the test writes."""
 
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 
-import asyncpg
 from typing_extensions import override
 
 from api.wiring import Application, read_configuration
@@ -15,7 +11,6 @@ from collector.clock import Clock
 from collector.pipeline.collect import Tally
 from collector.pipeline.publish import publish
 from collector.settings.load import Configuration
-from collector.store.connection import SESSION
 from collector.store.ingest import Connection
 from collector.store.session import Role, Store
 from tests.support.postgres import Database
@@ -32,32 +27,9 @@ class DatabaseStore(Store):
     def dsn(self, role: Role) -> str:
         return self.database.dsn(role)
 
-
-class KeptStore(DatabaseStore):
-    """The same, whose connections stay open for who asks next: a session plans a long query once."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self._idle: defaultdict[Role, list[Connection]] = defaultdict(list)
-
     @override
-    @asynccontextmanager
-    async def connect(self, role: Role = "tieout_app") -> AsyncIterator[Connection]:
-        idle = self._idle[role]
-        conn = (
-            idle.pop() if idle else await asyncpg.connect(self.dsn(role), server_settings=SESSION)
-        )
-        try:
-            yield conn
-            await conn.reset()
-        except BaseException:
-            await conn.close()
-            raise
-        idle.append(conn)
-
-    async def close(self) -> None:
-        for conn in chain.from_iterable(self._idle.values()):
-            await conn.close()
+    def connect(self, role: Role = "tieout_app") -> AbstractAsyncContextManager[Connection]:
+        return self.database.connect(role)
 
 
 def at(instant: datetime) -> Clock:
