@@ -15,6 +15,8 @@ from tests.support.hooks import Receiver, receiving, wait_until
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 OWNED = ("severity: medium}", "severity: medium, owner: Treasury}")
 FOR_A_CENTURY = (
     (COMPLETE[0], COMPLETE[1].replace("2027", "2126")),

@@ -1,21 +1,19 @@
 """Delivery to real servers on loopback: retries, patience, order, and who sends."""
 
 import asyncio
-import json
 import logging
-import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from collector import clock, http
 from collector.errors import Misconfigured, Transient
 from collector.store import alerts
 from control_checks.notify import courier
-from tests.api.cli.desk import conforms
 from tests.control_checks.notify.alerting import (
     COMPLETE,
     OLD_SECRET,
@@ -32,6 +30,8 @@ from tests.support.hooks import Receiver, receiving
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 TOKEN = "T0KEN-IN-THE-PATH"  # noqa: S105 -- nobody's
 
 
@@ -41,7 +41,7 @@ def receiver() -> Iterator[Receiver]:
         yield started
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def till(database: Database, tmp_path: Path, receiver: Receiver) -> Till:
     """One run was kept, and its notice waits to be delivered."""
     store = DatabaseStore(database)
@@ -94,11 +94,6 @@ async def test_the_documented_verification_takes_it_and_refuses_what_was_changed
     assert not documented["verify"](SECRET, post.headers, post.body + b" ")
     assert not documented["verify"](other, post.headers, post.body)
     assert not documented["verify"](SECRET, late, post.body)
-
-
-def test_the_documented_message_is_as_its_schema_says() -> None:
-    (text,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/alerts.md").read_text(), re.DOTALL)
-    conforms("notice", json.loads(text))
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 410, 422, 429, 500, 503])

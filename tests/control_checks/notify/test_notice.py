@@ -1,5 +1,7 @@
 """What stands after a run, and what is said of it: by hand-written cases."""
 
+import json
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -18,6 +20,7 @@ from control_checks.notify.alertmanager import firing
 from control_checks.notify.notice import GROUPS_MAX, SENTENCE_CHARS_MAX, notice
 from control_checks.notify.standing import Watch, after, changes
 from tests.api.cli.desk import conforms
+from tests.docs.test_commands import ROOT
 
 NOW = datetime(2026, 2, 1, 8, tzinfo=UTC)
 CONTROL = Control(check="approved_not_paid", flows=["claims"], owner="Treasury", severity="high")
@@ -275,3 +278,8 @@ def test_an_id_names_one_content_and_holds_no_full_stop() -> None:
     ids = {webhook.message_id(content) for content in (b"{}", b"[]")}
     assert len(ids) == 2
     assert not any("." in one for one in ids)
+
+
+def test_the_documented_message_is_as_its_schema_says() -> None:
+    (text,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/alerts.md").read_text(), re.DOTALL)
+    conforms("notice", json.loads(text))

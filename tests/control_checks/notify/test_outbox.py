@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from collector.store import alerts, runs
 from control_checks.notify import outbox
@@ -21,14 +22,16 @@ from tests.control_checks.notify.alerting import (
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def till(database: Database, tmp_path: Path) -> Till:
     """Its bank is declared complete, so its runs conclude. Three sales never reached the bank."""
     return await open_till(DatabaseStore(database), tmp_path, webhook(), COMPLETE)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def vague(database: Database, tmp_path: Path) -> Till:
     """Nobody says that its bank is complete up to the present: no run concludes."""
     return await open_till(DatabaseStore(database), tmp_path, webhook(), PAID)
