@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from collector.store.embedded import Server
 from tests.support.postgres import (
@@ -17,6 +18,15 @@ from tests.support.postgres import (
 )
 
 BASE = pytest.StashKey[Path]()
+
+# How long an example takes says how busy the machine is; and a test that asks a database begins each example by emptying
+# it, or in a corner of its own.
+settings.register_profile(
+    "tieout",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("tieout")
 
 
 def _base(config: pytest.Config) -> Path:

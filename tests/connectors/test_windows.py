@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.kit.windows import Front, in_words
@@ -11,7 +11,6 @@ from tests.connectors.cpi import DAY, HOUR, MINUTE, NOON
 SECOND = timedelta(seconds=1)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     pauses=st.lists(st.integers(1, 2_000), min_size=1, max_size=20),
     overlap_s=st.integers(1, 900),

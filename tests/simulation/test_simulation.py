@@ -14,7 +14,7 @@ from tests.simulation.turns import FAULTS
 from tests.support.campaigns import ORACLE, campaign
 from tests.support.postgres import Database, emptied
 
-SEEDS, SEEDS_LONG, PART = 30, 2_000, 100
+SEEDS, SEEDS_LONG, PART = 100, 2_000, 100
 RARE = {"ROLLBACK", "documents_of", "recompute_steps"}
 """Await points at which few seeds strike."""
 ONE = "TIEOUT_SIMULATION_SEED"
@@ -81,7 +81,7 @@ KINDS = (
 )  # fmt: skip
 
 
-async def test_thirty_seeds_leave_what_the_oracle_says(
+async def test_a_hundred_seeds_leave_what_the_oracle_says(
     database: Database, admin: asyncpg.Connection
 ) -> None:
     judge(await play_all(range(SEEDS), database, admin))

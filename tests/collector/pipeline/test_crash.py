@@ -147,7 +147,7 @@ class Campaign:
         assert gaps == ["QUARANTINED"]
 
 
-@pytest.mark.parametrize("victim", ["collector", pytest.param("server", marks=pytest.mark.long)])
+@pytest.mark.parametrize("victim", ["collector", "server"])
 def test_ten_kills_leave_the_store_of_an_undisturbed_run(
     undisturbed: Undisturbed, base: Path, victim: str
 ) -> None:
