@@ -20,7 +20,7 @@ demo: setup ## Follow one company's money across five systems, with its broken c
 	@$(BIN)/tieout demo
 
 test: setup check ## Run what CI runs: style, types, import contracts and the test suite.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not bench"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long and not bench"
 
 test-long: setup ## Run the tests that take longer: fault campaigns and large inputs.
 	@$(BIN)/python -m pytest -m "long and not bench"
@@ -28,7 +28,7 @@ test-long: setup ## Run the tests that take longer: fault campaigns and large in
 # test_crash kills commands by the clock, and being measured makes them slow.
 coverage: setup ## Run the suite with branch coverage of what decides about money; fail below the floor.
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not long and not bench" --ignore tests/collector/pipeline/test_crash.py
+	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not long and not bench" --ignore tests/collector/pipeline/test_crash.py
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 
