@@ -164,7 +164,7 @@ class FlowSteps:
         entity = next((e.entity for e in reversed(own) if e.entity is not None), None)
         claimed = next((e for e in reversed(own) if e.amount_minor is not None), None)
         hours = self._calendars(entity)
-        marks = {step.definition.name: _mark(step, documents) for step in self._steps}
+        marks = self._marks(documents)
         finished = marks[self._flow.steps[-1].name].done_at is not None
         ended = self._ended(own)
         states = []
@@ -199,6 +199,15 @@ class FlowSteps:
         state = ended or ("completed" if finished else "open")
         return Case(self._flow.flow, anchor, state, states)
 
+    def _marks(self, documents: Sequence[Sequence[Happening]]) -> dict[str, _Mark]:
+        """Say what happened to each step; most steps go through no group document, and see the same events."""
+        seen: dict[frozenset[str], list[list[Happening]]] = {}
+        for via in {step.via for step in self._steps}:
+            seen[via] = [
+                [e for e in events if e.via is None or e.via.kind in via] for events in documents
+            ]
+        return {step.definition.name: _mark(step, seen[step.via]) for step in self._steps}
+
     def _ended(self, own: Sequence[Happening]) -> str | None:
         """Return the terminal state that a case has reached and not left again."""
         found: tuple[int, str] | None = None
@@ -231,8 +240,7 @@ def _mark(step: _Step, documents: Iterable[Sequence[Happening]]) -> _Mark:
     tried: list[datetime] = []
     failures: list[Happening] = []
     skipped = False
-    for events in documents:
-        own = [e for e in events if e.via is None or e.via.kind in step.via]
+    for own in documents:
         last_done = _last(own, step.done_by)
         last_failed = _last(own, step.failed_by)
         skipped = skipped or _last(own, step.skip_when) >= 0
@@ -242,15 +250,17 @@ def _mark(step: _Step, documents: Iterable[Sequence[Happening]]) -> _Mark:
                 done.append(own[last_done])
         if last_failed > last_done:
             failures.append(own[last_failed])
-    failed = max(failures, key=lambda e: e.occurred_at, default=None)
-    if done or (failed is not None and tried and failed.occurred_at <= max(tried)):
-        failed = None  # another document's attempt came after it
+    if not done:
+        failed = max(failures, key=lambda e: e.occurred_at) if failures else None
+        if failed is not None and tried and failed.occurred_at <= max(tried):
+            failed = None  # another document's attempt came after it
+        return _Mark(None, failed, None, None, several_currencies=False, skipped=skipped)
     amounts = [e.amount_minor for e in done if e.amount_minor is not None]
     currencies = {e.currency for e in done if e.currency is not None}
     single = len(currencies) == 1
     return _Mark(
-        min((e.occurred_at for e in done), default=None),
-        failed,
+        min([e.occurred_at for e in done]),
+        None,
         sum(amounts) if single and amounts else None,
         next(iter(currencies)) if single else None,
         len(currencies) > 1,
