@@ -2321,14 +2321,17 @@ BEGIN
         last := make_date((n - gap) / 12, (n - gap) % 12 + 1, 1);
         n := n + 1;
         RETURN QUERY
-        SELECT h.value, h.component, h.id, h.content_id, h.kind, e.event_id, e.type, e.occurred_at, e.sequence,
-               e.amount_minor, e.currency, e.entity, s.source, s.stream, s.namespace, e.body
-        FROM unnest(ids, components, names, handles, kinds) h(id, component, value, content_id, kind)
-        JOIN tieout.event e ON e.document = h.id AND e.month >= first AND e.month <= last
-        JOIN tieout.batch b ON b.id = e.batch AND (p_seq IS NULL OR b.seq <= p_seq)
-        JOIN tieout.stream s ON s.id = b.stream
-        WHERE NOT EXISTS (SELECT FROM tieout.supersession z WHERE z.event_id = e.event_id AND z.revision_no = e.revision_no
-                          AND z.month = e.month AND (p_seq IS NULL OR z.seq <= p_seq));
+        SELECT names[e.n], components[e.n], e.id, handles[e.n], kinds[e.n], e.event_id, e.type, e.occurred_at, e.sequence,
+               e.amount_minor, e.currency, e.entity, (e.told).source, (e.told).stream, (e.told).namespace, e.body
+        FROM (SELECT h.n, h.id, e.event_id, e.type, e.occurred_at, e.sequence, e.amount_minor, e.currency, e.entity, e.body,
+                     (SELECT s FROM tieout.batch b JOIN tieout.stream s ON s.id = b.stream
+                      WHERE b.id = e.batch AND (p_seq IS NULL OR b.seq <= p_seq)) AS told
+              FROM unnest(ids) WITH ORDINALITY h(id, n)
+              JOIN tieout.event e ON e.document = h.id AND e.month >= first AND e.month <= last
+              WHERE NOT EXISTS (SELECT FROM tieout.supersession z WHERE z.event_id = e.event_id AND z.revision_no = e.revision_no
+                                AND z.month = e.month AND (p_seq IS NULL OR z.seq <= p_seq))
+              OFFSET 0) e  -- what is joined costs more to begin with than to look up for a few events
+        WHERE (e.told).source IS NOT NULL;
     END LOOP;
 END $$;
 
