@@ -215,15 +215,16 @@ class _Documents:
         numbers: list[int] = []
         gained: dict[int, Name] = {}
         for event in events:
-            name, references = event.document, event.references
+            name, references, span = event.document, event.references, rows.span(event.month)
             number = number_of.get(name)
             if number is None:
                 number_of[name] = number = len(held)
                 held.append(references)
-                spans.append(rows.span(event.month))
+                spans.append(span)
                 gained[number] = name
             else:
-                spans[number] = spans[number].joined(rows.span(event.month))
+                if spans[number] != span:
+                    spans[number] = spans[number].joined(span)
                 if references != held[number] and not set(references) <= set(held[number]):
                     held[number] += references
                     gained[number] = name
