@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from collector.model.calendar import Hours
-from collector.model.reference import ROLE_NAMES
+from collector.model.reference import ROLE_NAMES, Name
 from collector.pipeline.publish import hours, settings_of
 from collector.pipeline.steps import Case, FlowSteps, Group, Happening
 from collector.pipeline.values import compile_spellings
@@ -15,7 +15,17 @@ from collector.settings.definitions import Flow, Settings
 from collector.store import fragments, stories, totals
 from collector.store.ingest import Connection
 
-_decode = msgspec.json.Decoder(type=dict[str, Any]).decode
+
+class _Body(msgspec.Struct):
+    """What an event's body says, as far as it is told."""
+
+    document: Name
+    references: tuple[tuple[int, Name], ...] = ()
+    status: str | None = None
+    message: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -171,15 +181,15 @@ class Stories:
     ) -> Transaction:
         happenings, lines = [], []
         documents: dict[int, Document] = {}
-        links: set[tuple[int, str, str]] = set()
+        named: set[tuple[int, Name]] = set()
         for row in rows:
             body = _decode(row["body"])
             document = row["id"]
             if document not in documents:
-                kind, scope, number = body["document"]
+                kind, scope, number = body.document
                 system = self._systems.get(row["source"], row["source"])
                 documents[document] = Document(row["content_id"].hex, kind, number, scope, system)
-            links.update((role, name[0], name[2]) for role, name in body.get("references", ()))
+            named.update(body.references)
             happenings.append(_happening(row, body, document, row["kind"], None))
             lines.append(_line(row, body, None))
         shared = {}
@@ -192,6 +202,7 @@ class Stories:
         case, lends = self._case(happenings, as_of)
         lines += [line for (kind, what, _), line in shared.items() if (kind, what) in lends]
         lines.sort(key=lambda e: (e.occurred_at, e.id))
+        links = {(role, name.kind, name.value) for role, name in named}
         return Transaction(
             min(d.id for d in documents.values()),
             case.flow if case is not None else None,
@@ -220,7 +231,7 @@ def _place(row: Any) -> tuple[int, datetime, bytes]:  # noqa: ANN401 -- a databa
 
 def _happening(
     row: Any,  # noqa: ANN401 -- a database row
-    body: Mapping[str, Any],
+    body: _Body,
     document: int,
     kind: str,
     via: Group | None,
@@ -235,12 +246,12 @@ def _happening(
         row["amount_minor"],
         row["currency"],
         row["entity"],
-        body.get("message"),
+        body.message,
         via,
     )
 
 
-def _line(row: Any, body: Mapping[str, Any], via: str | None) -> EventLine:  # noqa: ANN401 -- a database row
+def _line(row: Any, body: _Body, via: str | None) -> EventLine:  # noqa: ANN401 -- a database row
     return EventLine(
         row["event_id"].hex,
         row["type"],
@@ -250,8 +261,8 @@ def _line(row: Any, body: Mapping[str, Any], via: str | None) -> EventLine:  # n
         row["content_id"].hex,
         row["amount_minor"],
         row["currency"],
-        body.get("status"),
-        body.get("message"),
+        body.status,
+        body.message,
         via,
     )
 
