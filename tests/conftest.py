@@ -19,13 +19,8 @@ from tests.support.postgres import (
 
 BASE = pytest.StashKey[Path]()
 
-# How long an example takes says how busy the machine is; and a test that asks a database begins each example by emptying
-# it, or in a corner of its own.
-settings.register_profile(
-    "tieout",
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+# How long an example takes says how busy the machine is.
+settings.register_profile("tieout", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tieout")
 
 

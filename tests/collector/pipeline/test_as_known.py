@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.clock import now
@@ -228,7 +228,11 @@ async def conn(
     await opened.close()
 
 
-EXAMPLES = settings(max_examples=10, derandomize=True)
+EXAMPLES = settings(
+    max_examples=10,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @given(steps=history)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.clock import now
@@ -177,7 +177,11 @@ async def conn(database: Database) -> AsyncIterator[asyncpg.Connection]:
     await conn.close()
 
 
-EXAMPLES = settings(max_examples=6, derandomize=True)
+EXAMPLES = settings(
+    max_examples=6,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @given(history=histories, order=st.randoms(use_true_random=False))

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.clock import now
@@ -33,7 +33,10 @@ from tests.collector.pipeline.test_order import (
 )
 from tests.support.postgres import Database
 
-EXAMPLES = settings(max_examples=60)
+EXAMPLES = settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 worlds = itertools.count()
 decisions = st.lists(
     st.tuples(

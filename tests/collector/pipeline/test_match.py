@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.clock import now
@@ -439,7 +439,10 @@ def oracle(items: list[Item], margin: int, rng: Random) -> set[tuple[str, str]]:
 
 
 @given(data=st.data(), rows=drawn, margin=st.sampled_from([5, 15]), rng=st.randoms())
-@settings(max_examples=20)
+@settings(
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 async def test_any_order_of_arrival_gives_the_links_that_all_pairs_give(
     conn: asyncpg.Connection,
     data: st.DataObject,

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.clock import now
@@ -92,7 +92,10 @@ async def write(conn: asyncpg.Connection, events: list[Event]) -> None:
 
 
 @given(data=st.data(), told=facts())
-@settings(max_examples=60)
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 async def test_steps_and_stories_over_years(
     conn: asyncpg.Connection, data: st.DataObject, told: list[Fact]
 ) -> None:

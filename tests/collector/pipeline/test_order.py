@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.clock import now
@@ -174,7 +174,10 @@ async def lines(conn: asyncpg.Connection) -> list[bytes]:
 
 
 @given(data=st.data(), world_facts=facts)
-@settings(max_examples=60)
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 async def test_any_order_batching_and_duplication_gives_what_the_sets_give(
     pair: list[asyncpg.Connection], data: st.DataObject, world_facts: list[Fact]
 ) -> None:
@@ -226,7 +229,10 @@ async def test_an_event_told_again_of_another_document_counts_once(
 
 
 @given(data=st.data(), world_facts=facts)
-@settings(max_examples=15)
+@settings(
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 async def test_a_rebuild_changes_not_a_byte_of_the_dump(
     pair: list[asyncpg.Connection], data: st.DataObject, world_facts: list[Fact]
 ) -> None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from collector.clock import now
@@ -231,7 +231,10 @@ worlds = itertools.count()
     ],
     hour=200,
 )
-@settings(max_examples=80)
+@settings(
+    max_examples=80,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 async def test_sql_and_python_say_the_same_of_every_step(
     conn: asyncpg.Connection, facts: list[Fact], hour: int
 ) -> None:

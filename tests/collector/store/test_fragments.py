@@ -78,7 +78,7 @@ async def test_one_at_a_time_keeps_it_up(database: Database) -> None:
 
 
 async def test_a_name_is_never_looked_for_by_its_trigrams(database: Database) -> None:
-    """Whatever statistics make the planner believe: one that took this way was hours behind."""
+    """Whatever statistics make the planner believe: a batch of names that took this way took minutes."""
     conn, owner = [await asyncpg.connect(database.dsn(role)) for role in ("tieout_app", "postgres")]
     await owner.execute("DROP INDEX tieout.searchable_name_hash")
     for what in ("seqscan", "hashjoin", "mergejoin"):
