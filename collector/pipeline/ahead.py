@@ -34,7 +34,8 @@ from collector.model.event import Event
 from collector.model.reference import digest
 from collector.pipeline.lists import Listed, listed
 from collector.pipeline.mapping import CompiledMapping, record_hash
-from collector.pipeline.prepare import TOLD, Preparation, Prepared, Told
+from collector.pipeline.prepare import TOLD, Preparation, Told
+from collector.pipeline.prepared import Prepared
 from collector.pipeline.values import FUTURE_DAYS_MAX, NotMapped
 from collector.store.quarantine import Quarantined
 

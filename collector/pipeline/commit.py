@@ -12,6 +12,7 @@ careful one, it tries again: the other has the lock by then, and its event is kn
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 
 import msgspec
 
@@ -19,12 +20,8 @@ from collector.clock import Clock
 from collector.model.event import Event
 from collector.pipeline.correlate import Limit
 from collector.pipeline.documents import REMEMBERED, Contended, Correlation, Memory
-from collector.pipeline.prepare import (
-    HASH_TOTAL_MODULUS,
-    Prepared,
-    prepare,
-    without,
-)
+from collector.pipeline.prepare import HASH_TOTAL_MODULUS, prepare, without
+from collector.pipeline.prepared import Prepared
 from collector.store import ingest, quarantine, rows, snapshots
 
 DEADLOCKS_MAX = 5
@@ -150,11 +147,8 @@ class _Writer:
         return row
 
     async def _copy_facts(self, p: Prepared, row: ingest.BatchRow, ids: list[int]) -> None:
-        heads = [rows.event_head(row.id, document) for document in ids]
-        packed: list[bytes] = []
-        for number, tail in zip(p.document_of, p.tails, strict=True):
-            packed += heads[number], tail
-        await ingest.copy(self.conn, "event", packed)
+        heads = rows.event_heads(row.id, map(ids.__getitem__, p.document_of))
+        await ingest.copy(self.conn, "event", chain.from_iterable(zip(heads, p.tails, strict=True)))
         if p.personal:
             await ingest.copy_personal(self.conn, p.personal)
         if p.raw:

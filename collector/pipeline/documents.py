@@ -10,7 +10,8 @@ import msgspec
 from collector.model.reference import CUT, IDENTITY, OWN, content_id, link_name
 from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
-from collector.pipeline.prepare import Prepared, references_hash
+from collector.pipeline.prepare import references_hash
+from collector.pipeline.prepared import Prepared
 from collector.pipeline.recent import Recent
 from collector.pipeline.regroup import Arriving, regroup
 from collector.store import ingest, links, membership, rows
@@ -74,6 +75,7 @@ class Correlation:
         self.limit = limit
         self.names = p.names
         self.references = list(p.references)
+        self.joins = list(p.joins)
         self.cuts = links.Cuts()
         self.known = list(map(memory.get, p.names))
         self.superseded = memory.superseded_by > 0
@@ -116,10 +118,9 @@ class Correlation:
         ]
         self._note_widened()
         for n in self.active:
-            for role, name, kind in map(rows.reference_of, self.references[n]):
-                if role <= IDENTITY:
-                    self.held.setdefault(name, set()).add(self.ids[n])
-                    self.most[name] = self.limit(kind)
+            for name, kind in self.joins[n]:
+                self.held.setdefault(name, set()).add(self.ids[n])
+                self.most[name] = self.limit(kind)
         asked = {names[n] for n in unknown if self.references[n]}
         await self._look_up({name: self.most[name] for name in self.held.keys() - asked})
         self._note_components()
@@ -133,16 +134,22 @@ class Correlation:
                 [rows.without_cut(tail, self.cuts.of(name)) for tail in told]
                 for name, told in zip(self.names, self.references, strict=True)
             ]
+            self.joins = [
+                [*joins[:1], *(join for join in joins[1:] if join[0] not in self.cuts.of(name))]
+                for name, joins in zip(self.names, self.joins, strict=True)
+            ]
 
     async def _link_again(self) -> None:
         """Link new documents that were there before, until a mapping took them back, and linked."""
         new = {self.names[n]: n for n, known in enumerate(self.known) if known is None}
         for name, others in (await links.linked(self.conn, new)).items():
-            named = [link_name(name, other) for other in others]
-            self.references[new[name]] = [
-                *self.references[new[name]],
-                *(rows.reference_tail(IDENTITY, link, content_id(link)) for link in named),
+            n, named = new[name], [link_name(name, other) for other in others]
+            links_of = [(content_id(link), link) for link in named]
+            self.references[n] = [
+                *self.references[n],
+                *(rows.reference_tail(IDENTITY, link, content) for content, link in links_of),
             ]
+            self.joins[n] = [*self.joins[n], *((content, link.kind) for content, link in links_of)]
 
     def _note_widened(self) -> None:
         for n, known in enumerate(self.known):
@@ -153,8 +160,8 @@ class Correlation:
 
     def _own_limit(self, n: int) -> int:
         """Return how many others to look for that hold a document's own name; it comes first itself."""
-        references = self.references[n]
-        return self.limit(rows.reference_of(references[0])[2]) if references else 0
+        joins = self.joins[n]
+        return self.limit(joins[0][1]) if joins else 0
 
     async def _look_up(self, most: Mapping[bytes, int]) -> None:
         self.stored |= await ingest.look_up(self.conn, list(most), list(most.values()))
@@ -258,7 +265,7 @@ class Correlation:
         documents = []
         for n in self.active:
             if self.known[n] is None:
-                _, name, kind = rows.reference_of(self.references[n][0])
+                name, kind = self.joins[n][0]
                 numbers = ids[n], label_of[ids[n]], seq
                 documents.append(rows.document_row(*numbers, name, p.hashes[n], p.spans[n], kind))
         await ingest.copy(self.conn, "document", documents)

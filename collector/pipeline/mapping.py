@@ -407,7 +407,7 @@ class CompiledMapping:
         self.total_of = compile_optional(total, frozenset(mapping.nulls))
         self._rules = [_Rule(mapping, rule, namespace, earliest, meant) for rule in mapping.events]
         content = mapping.model_dump_json(exclude_defaults=True)
-        rules = [f"{name} {rules}" for name, kind in meant.items() if (rules := _rules(kind))]
+        rules = [f"{name} {said}" for name, kind in meant.items() if (said := _rules(kind))]
         self.version = digest("mapping", content, *filter(None, [entity]), *rules).hex()
         self.event_types = event_types(mapping)
 

@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
-from typing_extensions import override
 
 from collector.model.event import Event
 from collector.model.reference import IDENTITY, OWN, Name, content_id
+from collector.pipeline.prepared import Prepared, Step
 from collector.pipeline.recent import Recent
 from collector.store import rows
 
@@ -25,59 +26,8 @@ Revisions = dict[bytes, list[tuple[bytes, date]]]
 Held = tuple[tuple[int, Name], ...]
 """The references of a document, as (role, name); some perhaps more than once."""
 
-Step = tuple[int, str]
-"""A document's number within the batch, and an event type."""
-
-
 _Fold = tuple[int, tuple[int, int, bytes], int, int, int | None, str | None]
 """A step so far: its first instant, which event was the last, the bits of all, how many, the last one's amount."""
-
-
-class Prepared(msgspec.Struct, array_like=True):
-    """A batch without its duplicates, as packed rows.
-
-    By event, in the order of their ids: `tails`, packed, and `document_of`, the document's number
-    within the batch. By that number: `names`, the content id of its own name; `references`, packed,
-    its own name first, or none where an earlier chunk of the pass has told them all; `hashes`, of the
-    others; `spans`, its months. `steps` holds (number,
-    event type, packed) of the steps that these events make; those in `revised` hang on which revision
-    of an event counts, which is decided over all of them, by the database; `told_again` holds these events,
-    (event id, month). `delivered` and `accepted`
-    count records; `raw` holds (position, bytes), `personal` (event id, revision number, month, JSON).
-    """
-
-    delivered: int = 0
-    accepted: int = 0
-    amounts: dict[str, int] = {}
-    hash_total: int = 0
-    months: set[date] = set()
-    document_of: list[int] = []
-    tails: list[bytes] = []
-    names: list[bytes] = []
-    references: list[list[bytes]] = []
-    hashes: list[int] = []
-    spans: list[rows.Span] = []
-    steps: list[tuple[int, str, bytes]] = []
-    revised: set[Step] = set()
-    told_again: list[tuple[bytes, date]] = []
-    personal: list[tuple[bytes, int, date, str]] = []
-    raw: list[tuple[int, rows.Raw]] = []
-
-    @override
-    def __reduce__(self) -> tuple[object, ...]:
-        """Pickle as MessagePack, in a third of the time; it has no whole numbers beyond 64 bits."""
-        rest = msgspec.structs.replace(self, amounts={}, hash_total=0)
-        return _unpickled, (_pack(rest), self.amounts, self.hash_total)
-
-
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(Prepared).decode
-
-
-def _unpickled(packed: bytes, amounts: dict[str, int], hash_total: int) -> Prepared:
-    p = _unpack(packed)
-    p.amounts, p.hash_total = amounts, hash_total
-    return p
 
 
 def references_hash(references: Iterable[tuple[int, bytes]]) -> int:
@@ -234,30 +184,45 @@ class _Documents:
         return numbers
 
     def _note(self, number: int, name: Name, held: Held) -> None:
-        """Note a document's content id, its packed references, and the hash of all but the first."""
+        """Note what is told of a document; of one that is told already, its content id alone."""
         p, told = self._p, self._told.get(name)
         if told is not None and told[0] == held:
-            content, references, hashed = told[1], list[bytes](), 0
+            whole = _Whole(told[1], [], [], 0)
         else:
-            content, references, hashed = _whole(name, held)
-            self._told.put(name, (held, content))
+            whole = _whole(name, held)
+            self._told.put(name, (held, whole.content))
         if number == len(p.names):
-            p.names.append(content)
-            p.references.append(references)
-            p.hashes.append(hashed)
+            p.names.append(whole.content)
+            p.references.append(whole.references)
+            p.joins.append(whole.joins)
+            p.hashes.append(whole.hashed)
         else:
-            p.references[number], p.hashes[number] = references, hashed
+            p.references[number], p.joins[number] = whole.references, whole.joins
+            p.hashes[number] = whole.hashed
 
 
-def _whole(name: Name, held: Held) -> tuple[bytes, list[bytes], int]:
-    """Return a document's content id, its packed references, and the hash of all but the first."""
+class _Whole(NamedTuple):
+    """A document's content id, its packed references, names that join, and the hash of all references but the first."""
+
+    content: bytes
+    references: list[bytes]
+    joins: list[tuple[bytes, str]]
+    hashed: int
+
+
+def _whole(name: Name, held: Held) -> _Whole:
     content, own = _packed(OWN, name)
     others: dict[tuple[int, bytes], bytes] = {}
+    joins = {content: name.kind}
     for role, other in held:
-        named, tail = _packed(role, other) if role == IDENTITY else _shared(role, other)
+        if role == IDENTITY:
+            named, tail = _packed(role, other)
+            joins[named] = other.kind
+        else:
+            named, tail = _shared(role, other)
         others[role, named] = tail
     others.pop((IDENTITY, content), None)  # its own name, which joins anyway
-    return content, [own, *others.values()], references_hash(others)
+    return _Whole(content, [own, *others.values()], list(joins.items()), references_hash(others))
 
 
 def _packed(role: int, name: Name) -> tuple[bytes, bytes]:

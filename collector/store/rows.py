@@ -6,9 +6,10 @@ for its first two columns. The format: "COPY", "Binary Format" in PostgreSQL's m
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -155,9 +156,10 @@ def event_tail(event: Event, revision_no: int, occurred_us: int) -> bytes:
     return b"".join((fixed, labels, _jsonb(len(body) + 1, _JSONB_VERSION), body))
 
 
-def event_head(batch: int, document: int) -> bytes:
-    """Pack the beginning of an event's row: its field count, batch and document."""
-    return _event_head(len(EVENT_COLUMNS), 8, batch, 8, document)
+def event_heads(batch: int, documents: Iterable[int]) -> Iterator[bytes]:
+    """Pack the beginnings of events' rows: field count, batch and document."""
+    always = len(EVENT_COLUMNS), 8, batch, 8
+    return map(_event_head, *map(repeat, always), documents)
 
 
 def event_key(tail: bytes) -> tuple[bytes, date]:
@@ -311,10 +313,17 @@ def _int(raw: bytes) -> int:
     return int.from_bytes(raw, "big", signed=True)
 
 
-def stream(rows: Iterable[bytes]) -> memoryview:
-    """Make the whole COPY stream of packed rows.
+PIECE_PARTS = 256
+"""Parts of rows that are sent at once: some 64 KiB, as much as a socket takes."""
 
-    No file: asyncpg makes a class for each, which holds the bytes until the next collection of garbage. And
-    no bytes: these it takes for a path.
+
+async def stream(rows: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Make the COPY stream of packed rows, which may come in parts.
+
+    Piece by piece: the database works on one while the next is packed, and none outgrows the processor's cache.
     """
-    return memoryview(b"".join((_SIGNATURE, *rows, _TRAILER)))
+    yield _SIGNATURE
+    parts = iter(rows)
+    while piece := b"".join(islice(parts, PIECE_PARTS)):
+        yield piece
+    yield _TRAILER

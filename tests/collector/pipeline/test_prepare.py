@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from collector.model.event import Event
 from collector.model.reference import CONTEXT, IDENTITY, Name, digest
-from collector.pipeline.prepare import Prepared, Revisions, prepare, without
+from collector.pipeline.prepare import Revisions, prepare, without
+from collector.pipeline.prepared import Prepared
 from collector.store import rows
 
 NAMES = [Name("claim", "", value) for value in "AB"]

@@ -13,7 +13,8 @@ from collector.model.event import Event
 from collector.model.reference import IDENTITY, Name, content_id, digest
 from collector.pipeline.commit import Batch, batch_of, commit
 from collector.pipeline.documents import Memory
-from collector.pipeline.prepare import Preparation, Prepared, Told
+from collector.pipeline.prepare import Preparation, Told
+from collector.pipeline.prepared import Prepared
 from collector.store import ingest, rows, streams
 from tests.support.postgres import Database
 
