@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long coverage check format bench bench-long bench-report schema upgrade-fixture lock clean
+.PHONY: help setup demo test test-long coverage check format native pure wheel bench bench-long bench-report schema upgrade-fixture lock clean
 
 help: ## List the targets with a sentence each.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -19,14 +19,14 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup ## Follow one company's money across five systems, with its broken cases named (Ctrl-C ends).
 	@$(BIN)/tieout demo
 
-test: setup check ## Run what CI runs: style, types, import contracts and the test suite.
+test: setup check native ## Run what CI runs: style, types, import contracts and the test suite.
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long and not bench"
 
-test-long: setup ## Run the tests that take longer: fault campaigns and large inputs.
+test-long: setup native ## Run the tests that take longer: fault campaigns and large inputs.
 	@$(BIN)/python -m pytest -m "long and not bench"
 
 # test_crash kills commands by the clock, and being measured makes them slow.
-coverage: setup ## Run the suite with branch coverage of what decides about money; fail below the floor.
+coverage: setup pure ## Run the suite with branch coverage of what decides about money; fail below the floor.
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not long and not bench" --ignore tests/collector/pipeline/test_crash.py
 	@$(BIN)/coverage combine -q
@@ -43,11 +43,20 @@ format: setup ## Format the code and mend what ruff can mend.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup ## Measure everything against its bar, or against the physical limit, into build/bench.json.
+native: setup ## Compile what every record passes through, where there is a C compiler: a fifth less of the time.
+	@$(BIN)/python scripts/compiled.py
+
+pure: setup ## Remove what was compiled: Python runs the sources again.
+	@$(BIN)/python scripts/compiled.py --remove
+
+wheel: setup ## Build the wheel for this platform and Python into dist/, with compiled modules.
+	@HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(BIN)/python -m hatchling build -t wheel -d dist
+
+bench: setup native ## Measure everything against its bar, or against the physical limit, into build/bench.json.
 	@rm -f build/bench.json
 	@$(BIN)/python -m pytest -q -s -m "bench and not long" tests/benchmarks
 
-bench-long: setup ## Measure what takes hours: files of 5 GB.
+bench-long: setup native ## Measure what takes hours: files of 5 GB.
 	@$(BIN)/python -m pytest -q -s -m "bench and long" tests/benchmarks
 
 bench-report: setup ## Write what benchmarks and fault campaigns last measured into docs/performance.md and docs/reliability.md.
@@ -65,4 +74,5 @@ lock: setup ## Resolve the dependencies anew into requirements.lock (needs uv).
 	@uv pip compile -q --no-emit-index-url --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
 
 clean: ## Remove the virtual environment and everything built.
+	@if [ -d $(VENV) ]; then $(BIN)/python scripts/compiled.py --remove; fi
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

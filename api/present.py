@@ -13,10 +13,10 @@ import msgspec
 
 from collector.model.control import Exception_, Run
 from collector.model.money import from_minor
+from collector.model.story import Story
 from collector.pipeline.completeness import Coverage
 from collector.pipeline.defects import Defect
 from collector.pipeline.ledger import Ledger, Window
-from collector.pipeline.story import Story
 from collector.settings.definitions import Control, Flow
 from collector.store.totals import Totals
 from control_checks.contract import Check

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from collector.store.embedded import Server
+from tests.support.compiled import outdated
 from tests.support.postgres import (
     Database,
     fresh_database,
@@ -22,6 +23,13 @@ BASE = pytest.StashKey[Path]()
 # How long an example takes says how busy the machine is.
 settings.register_profile("tieout", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tieout")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to test modules that were compiled before they were changed."""
+    packages = [config.rootpath / name for name in ("collector", "connectors")]
+    if changed := outdated(packages):
+        pytest.exit(f"{changed[0]} changed after it was compiled: `make native`, or `make pure`", 4)
 
 
 def _base(config: pytest.Config) -> Path:

@@ -23,9 +23,10 @@ from api.present import story_document
 from api.wiring import Application
 from collector import clock
 from collector.model.money import from_minor
+from collector.model.story import Story, Transaction
 from collector.model.words import counted
 from collector.pipeline.completeness import known_coverage
-from collector.pipeline.story import Stories, Story, Transaction
+from collector.pipeline.story import Stories
 from collector.settings.load import Configuration
 from collector.store import bridges, overview, retention
 from collector.store.bridges import Residual

@@ -31,3 +31,16 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     entity: str | None
     body: bytes
     personal: dict[str, Any] | None
+
+
+class Kept(msgspec.Struct):
+    """What the body of an event says, as far as it is read again."""
+
+    document: Name
+    references: tuple[tuple[int, Name], ...] = ()
+    status: str | None = None
+    message: str | None = None
+
+
+kept_of = msgspec.json.Decoder(Kept).decode
+"""Read the body of an event, JSON in UTF-8 or as text."""

@@ -6,9 +6,7 @@ everything: `components`, which `tieout rebuild` uses and the tests hold against
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, TypeVar
-
-import msgspec
+from typing import Generic, NamedTuple, TypeVar
 
 Node = TypeVar("Node", bound=Hashable)
 Key = TypeVar("Key", bound=Hashable)
@@ -86,7 +84,7 @@ def labels(
     return label_of
 
 
-class Plan(msgspec.Struct):
+class Plan(NamedTuple):
     """What a batch does to components.
 
     `joined`: groups of stored components and new documents that become one component; a document

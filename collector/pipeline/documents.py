@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import cast
 
-import msgspec
-
 from collector.model.reference import CUT, IDENTITY, OWN, content_id, link_name
 from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
@@ -14,7 +12,7 @@ from collector.pipeline.prepare import references_hash
 from collector.pipeline.prepared import Prepared
 from collector.pipeline.recent import Recent
 from collector.pipeline.regroup import Arriving, regroup
-from collector.store import ingest, links, membership, rows
+from collector.store import folds, ingest, links, membership, rows
 
 REMEMBERED = 100_000
 """Documents that a collector remembers, so as not to look them up for each of their events."""
@@ -48,17 +46,18 @@ class Memory(Recent[bytes, ingest.Known]):
         return False
 
 
-class Packed(msgspec.Struct):
+class Packed:
     """Rows of a batch: of new references and steps, and what is added to steps that are stored.
 
     `passed` are the steps that seem to be new, as (document's number within the batch, event type).
     """
 
-    batch: int = 0
-    references: list[bytes] = []
-    steps: list[bytes] = []
-    passed: list[tuple[int, str]] = []
-    additions: dict[tuple[int, str], rows.Fold] = {}
+    def __init__(self) -> None:
+        self.batch = 0
+        self.references: list[bytes] = []
+        self.steps: list[bytes] = []
+        self.passed: list[tuple[int, str]] = []
+        self.additions: dict[tuple[int, str], rows.Fold] = {}
 
 
 class Correlation:
@@ -177,7 +176,7 @@ class Correlation:
             known = self.known[n]
             if known is not None and not known.whole and event_type not in known.types:
                 asked.append((known.document, event_type))
-        there = await ingest.known_steps(self.conn, asked)
+        there = await folds.known_steps(self.conn, asked)
         for n, event_type, _ in self.p.steps if there else ():
             if (self.ids[n], event_type) in there:
                 known = self._stored(n)
@@ -209,7 +208,7 @@ class Correlation:
             for n, event_type in packed.passed
             if self.known[n] is not None
         ]
-        there = await ingest.known_steps(self.conn, asked)
+        there = await folds.known_steps(self.conn, asked)
         if not there:
             return
         steps: list[bytes] = []
@@ -272,10 +271,10 @@ class Correlation:
         await ingest.widen_months(self.conn, {ids[n]: span for n, span in self.widened.items()})
         await ingest.copy(self.conn, "reference", packed.references + await self._added())
         await ingest.copy(self.conn, "step", packed.steps)
-        added = await ingest.add_to_steps(self.conn, packed.additions)
-        await ingest.note_revised(self.conn, p.told_again)
+        added = await folds.add_to_steps(self.conn, packed.additions)
+        await folds.note_revised(self.conn, p.told_again)
         again = {(ids[n], event_type) for n, event_type in p.revised}
-        await ingest.recompute_steps(self.conn, again | (packed.additions.keys() - added))
+        await folds.recompute_steps(self.conn, again | (packed.additions.keys() - added))
         await membership.note_suspended(
             self.conn, self.grown, correlate.COMPONENT_DOCUMENTS_MAX, seq
         )

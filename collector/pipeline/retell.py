@@ -11,7 +11,7 @@ from collector.pipeline import correlate
 from collector.pipeline.correlate import Limit
 from collector.pipeline.rebuild import told_by
 from collector.pipeline.regroup import regroup
-from collector.store import derived, ingest, membership, supersessions
+from collector.store import derived, folds, ingest, membership, supersessions
 from collector.store.ingest import Connection
 
 
@@ -41,7 +41,7 @@ async def retell(
     await supersessions.drop_references(conn, dropped, seq)
     await supersessions.retire(conn, retired, seq)
     await ingest.note_references(conn, hashes)
-    await ingest.recompute_steps(conn, steps)
+    await folds.recompute_steps(conn, steps)
     await supersessions.drop_steps(conn, steps)
     if loose:
         await _regroup(conn, {name: limit(kind_of[name]) for name in loose}, documents, limit, seq)

@@ -7,98 +7,16 @@ from typing import Any
 import msgspec
 
 from collector.model.calendar import Hours
+from collector.model.event import Kept, kept_of
 from collector.model.reference import ROLE_NAMES, Name
+from collector.model.step import Case, Group, Happening
+from collector.model.story import Candidate, Document, EventLine, Link, Story, Transaction
 from collector.pipeline.publish import hours, settings_of
-from collector.pipeline.steps import Case, FlowSteps, Group, Happening
+from collector.pipeline.steps import FlowSteps
 from collector.pipeline.values import compile_spellings
 from collector.settings.definitions import Flow, Settings
 from collector.store import fragments, stories, totals
 from collector.store.ingest import Connection
-
-
-class _Body(msgspec.Struct):
-    """What an event's body says, as far as it is told."""
-
-    document: Name
-    references: tuple[tuple[int, Name], ...] = ()
-    status: str | None = None
-    message: str | None = None
-
-
-_decode = msgspec.json.Decoder(_Body).decode
-
-
-class Document(msgspec.Struct, frozen=True):
-    """A document of a transaction."""
-
-    id: str
-    type: str
-    number: str
-    scope: str
-    system: str
-
-
-class Link(msgspec.Struct, frozen=True):
-    """A name that the transaction's documents carry besides their own: identity, group or context."""
-
-    role: str
-    kind: str
-    value: str
-
-
-class EventLine(msgspec.Struct, frozen=True):
-    """One event, as it is told.
-
-    `via` names the group document (kind and number) that it happened to, where one of the transaction's
-    documents only names that one and a step goes through it.
-    """
-
-    id: str
-    type: str
-    occurred_at: datetime
-    source: str
-    stream: str
-    document: str
-    amount_minor: int | None
-    currency: str | None
-    status: str | None
-    message: str | None
-    via: str | None
-
-
-class Transaction(msgspec.Struct, frozen=True):
-    """One business case end to end. `id` is the smallest id of its documents; each of them finds it."""
-
-    id: str
-    flow: str | None
-    status: str
-    documents: list[Document]
-    steps: list[dict[str, Any]]
-    links: list[Link]
-    events: list[EventLine]
-
-
-class Candidate(msgspec.Struct, frozen=True):
-    """Something that a key may have meant."""
-
-    id: str
-    document: str
-    role: str
-    kind: str
-    value: str
-
-
-class Story(msgspec.Struct, frozen=True):
-    """The answer to a key: transactions, or candidates where it names none or too many.
-
-    Beside transactions, candidates are the documents that name one of theirs as a group that a step goes
-    through: the payments of a payment run.
-    """
-
-    key: str
-    transactions: list[Transaction]
-    candidates: list[Candidate]
-    has_more: bool = False
 
 
 class Stories:
@@ -183,7 +101,7 @@ class Stories:
         documents: dict[int, Document] = {}
         named: set[tuple[int, Name]] = set()
         for row in rows:
-            body = _decode(row["body"])
+            body = kept_of(row["body"])
             document = row["id"]
             if document not in documents:
                 kind, scope, number = body.document
@@ -194,7 +112,7 @@ class Stories:
             lines.append(_line(row, body, None))
         shared = {}
         for row in (row for document in documents for row in lent.get(document, ())):
-            body, group = _decode(row["body"]), Group(row["id"], row["kind"])
+            body, group = kept_of(row["body"]), Group(row["id"], row["kind"])
             happenings.append(_happening(row, body, row["member"], row["member_kind"], group))
             shared[row["kind"], row["type"], row["event_id"]] = _line(
                 row, body, f"{row['kind']} {row['number']}"
@@ -231,7 +149,7 @@ def _place(row: Any) -> tuple[int, datetime, bytes]:  # noqa: ANN401 -- a databa
 
 def _happening(
     row: Any,  # noqa: ANN401 -- a database row
-    body: _Body,
+    body: Kept,
     document: int,
     kind: str,
     via: Group | None,
@@ -251,7 +169,7 @@ def _happening(
     )
 
 
-def _line(row: Any, body: _Body, via: str | None) -> EventLine:  # noqa: ANN401 -- a database row
+def _line(row: Any, body: Kept, via: str | None) -> EventLine:  # noqa: ANN401 -- a database row
     return EventLine(
         row["event_id"].hex,
         row["type"],

@@ -6,8 +6,9 @@ All of them run inside the caller's transaction, as the application role. `lock`
 
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import date, datetime
+from itertools import islice
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -38,60 +39,6 @@ CROSS JOIN LATERAL (
     WHERE r.value_hash = q.value_hash AND r.role <= 1 AND r.name_hash = q.name_hash
     ORDER BY r.role LIMIT q.most + 1) r
 JOIN tieout.document d ON d.id = r.document
-"""
-
-# Right only where no event counts twice: none of these may be a revision of a stored event. None is where
-# the step has not seen them, or the document has events of one month only, of which one key is unique. Where two
-# events are the last at the same instant, which one counts takes more than a step remembers.
-_ADD_TO_STEPS = """
-UPDATE tieout.step s SET first_at = least(s.first_at, a.first_at),
-    last_at = greatest(s.last_at, a.last_at), n = s.n + a.n, seen = s.seen | a.seen,
-    amount_minor = CASE WHEN a.last_at > s.last_at THEN a.amount_minor ELSE s.amount_minor END,
-    currency = CASE WHEN a.last_at > s.last_at THEN a.currency ELSE s.currency END
-FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::int[],
-            $8::text[]) AS a(document, type, first_at, last_at, amount_minor, seen, n, currency)
-WHERE s.document = a.document AND s.type = a.type AND s.last_at <> a.last_at
-  AND (s.seen & a.seen = 0 OR (SELECT d.first_month = d.last_month FROM tieout.document d WHERE d.id = a.document))
-RETURNING s.document, s.type
-"""
-
-_NOTE_REVISED = """
-INSERT INTO tieout.revised
-SELECT e.event_id FROM (SELECT DISTINCT * FROM unnest($1::uuid[], $2::date[]) t(event_id, month)) t
-JOIN tieout.event e ON e.event_id = t.event_id AND e.month = t.month
-GROUP BY e.event_id HAVING count(DISTINCT e.revision) > 1
-ON CONFLICT DO NOTHING
-"""
-
-_RECOMPUTE_STEPS = """
-WITH touched AS (
-    SELECT DISTINCT t.document, t.type FROM unnest($1::bigint[], $2::text[]) t(document, type)),
-facts AS (
-    SELECT t.document, t.type, e.*, x.seq IS NULL AS stands FROM touched t
-    JOIN tieout.document d ON d.id = t.document
-    CROSS JOIN LATERAL tieout.months_of(d.first_month, d.last_month, d.months) m
-    CROSS JOIN LATERAL (
-        SELECT event_id, revision_no, month, occurred_at, sequence, revision, amount_minor, currency
-        FROM tieout.event e WHERE e.document = d.id AND e.type = t.type AND e.month = m) e
-    LEFT JOIN tieout.supersession x USING (event_id, revision_no, month)),
-again AS (
-    INSERT INTO tieout.revised SELECT event_id FROM facts GROUP BY event_id HAVING count(DISTINCT revision) > 1
-    ON CONFLICT DO NOTHING),
-chosen AS (
-    SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY occurred_at DESC,
-                                 sequence DESC NULLS LAST, revision DESC) AS choice
-    FROM facts WHERE stands),
-folded AS (
-    SELECT document, type, min(occurred_at) AS first_at, max(occurred_at) AS last_at,
-           count(*)::int AS n, bit_or(tieout.event_bit(event_id)) AS seen,
-           (array_agg(amount_minor ORDER BY occurred_at DESC, sequence DESC NULLS LAST,
-                      event_id DESC))[1] AS amount_minor,
-           (array_agg(currency ORDER BY occurred_at DESC, sequence DESC NULLS LAST,
-                      event_id DESC))[1] AS currency
-    FROM chosen WHERE choice = 1 GROUP BY document, type)
-UPDATE tieout.step s SET first_at = f.first_at, last_at = f.last_at, n = f.n, seen = f.seen,
-    amount_minor = f.amount_minor, currency = f.currency
-FROM folded f WHERE s.document = f.document AND s.type = f.type
 """
 
 
@@ -309,6 +256,22 @@ def _uuid(raw: bytes) -> UUID:
     return UUID(raw)
 
 
+PIECE_PARTS = 256
+"""Parts of rows that are sent at once: some 64 KiB, as much as a socket takes."""
+
+
+async def stream(packed: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Make the COPY stream of packed rows, which may come in parts.
+
+    Piece by piece: the database works on one while the next is packed, and none outgrows the processor's cache.
+    """
+    yield rows.SIGNATURE
+    parts = iter(packed)
+    while piece := b"".join(islice(parts, PIECE_PARTS)):
+        yield piece
+    yield rows.TRAILER
+
+
 async def copy(conn: Connection, table: str, packed: Iterable[bytes]) -> None:
     """COPY packed rows into a table of the write path."""
     columns = {
@@ -318,7 +281,7 @@ async def copy(conn: Connection, table: str, packed: Iterable[bytes]) -> None:
         "step": rows.STEP_COLUMNS,
     }[table]
     await conn.copy_to_table(
-        table, source=rows.stream(packed), columns=columns, schema_name="tieout", format="binary"
+        table, source=stream(packed), columns=columns, schema_name="tieout", format="binary"
     )
 
 
@@ -357,46 +320,6 @@ async def widen_months(conn: Connection, spans: Mapping[int, rows.Span]) -> None
             lasts,
             months,
         )
-
-
-async def add_to_steps(
-    conn: Connection, additions: Mapping[tuple[int, str], rows.Fold]
-) -> set[tuple[int, str]]:
-    """Add new events to stored steps, by (document, event type); return those where that was done."""
-    if not additions:
-        return set()
-    documents, types = zip(*additions, strict=True)
-    found = await conn.fetch(
-        _ADD_TO_STEPS, documents, types, *zip(*additions.values(), strict=True)
-    )
-    return {(row[0], row[1]) for row in found}
-
-
-async def known_steps(conn: Connection, steps: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
-    """Return those of some steps, (document, event type), that are stored."""
-    if not steps:
-        return set()
-    found = await conn.fetch(
-        "SELECT document, type FROM unnest($1::bigint[], $2::text[]) q(document, type)"
-        " JOIN tieout.step USING (document, type)",
-        *zip(*steps, strict=True),
-    )
-    return {(row[0], row[1]) for row in found}
-
-
-async def note_revised(conn: Connection, events: Sequence[tuple[bytes, date]]) -> None:
-    """Note which of these events, (event id, month), were told with different content, of whatever documents."""
-    if events:
-        ids, months = zip(*events, strict=True)
-        await conn.execute(_NOTE_REVISED, [_uuid(i) for i in ids], months)
-
-
-async def recompute_steps(conn: Connection, touched: Iterable[tuple[int, str]]) -> None:
-    """Recompute stored steps from the events of their documents; note events with several revisions."""
-    pairs = list(touched)
-    if pairs:
-        documents, types = zip(*pairs, strict=True)
-        await conn.execute(_RECOMPUTE_STEPS, documents, types)
 
 
 async def identities(conn: Connection, documents: Iterable[int]) -> list[tuple[int, bytes, str]]:

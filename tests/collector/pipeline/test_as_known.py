@@ -20,12 +20,13 @@ from collector.clock import now
 from collector.errors import Permanent
 from collector.model.event import Event
 from collector.model.reference import GROUP, IDENTITY, Name, content_id, digest
+from collector.model.story import Story
 from collector.pipeline import correlate
 from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.dump import dump
 from collector.pipeline.link import Links
 from collector.pipeline.rebuild import rebuild
-from collector.pipeline.story import Stories, Story
+from collector.pipeline.story import Stories
 from collector.settings.definitions import Settings
 from collector.store import ingest, streams
 from tests.support.postgres import Database, emptied

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.store import rows
+from collector.store import ingest
 from tests.support import shop
 from tests.support.postgres import Database
 from tests.support.store import DatabaseStore, at, collect
@@ -17,14 +17,14 @@ async def test_nothing_of_a_batch_waits_for_the_garbage_collector(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     streams: list[weakref.ref[AsyncIterator[bytes]]] = []
-    stream = rows.stream
+    stream = ingest.stream
 
     def noted(packed: Iterable[bytes]) -> AsyncIterator[bytes]:
         made = stream(packed)
         streams.append(weakref.ref(made))
         return made
 
-    monkeypatch.setattr(rows, "stream", noted)
+    monkeypatch.setattr(ingest, "stream", noted)
     gc.disable()
     try:
         await collect(DatabaseStore(database), shop.write(tmp_path), at(shop.NOW))

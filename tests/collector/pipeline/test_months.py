@@ -19,7 +19,7 @@ from collector.model.reference import CONTEXT, Name, digest
 from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.dump import dump
 from collector.pipeline.rebuild import rebuild
-from collector.store import ingest, rows, stories, streams
+from collector.store import folds, ingest, rows, stories, streams
 from tests.support.paths import assert_paths
 from tests.support.postgres import Database
 
@@ -136,13 +136,13 @@ async def test_an_event_that_no_step_has_seen_is_added_without_reading_what_was_
     conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recomputed: set[tuple[int, str]] = set()
-    recompute = ingest.recompute_steps
+    recompute = folds.recompute_steps
 
     async def noted(conn: asyncpg.Connection, touched: set[tuple[int, str]]) -> None:
         recomputed.update(touched)
         await recompute(conn, touched)
 
-    monkeypatch.setattr(ingest, "recompute_steps", noted)
+    monkeypatch.setattr(folds, "recompute_steps", noted)
     bits: dict[int, int] = {}
     for key in range(40):  # keys of different bits
         bits.setdefault(event("seen", Fact(key, 0, "made", 0, 0)).event_id[-1] % 63, key)

@@ -9,7 +9,7 @@ import pytest
 from collector.clock import now
 from collector.pipeline.commit import batch_of, commit
 from collector.pipeline.documents import Memory
-from collector.store import ingest, streams
+from collector.store import folds, ingest, streams
 from tests.collector.pipeline.test_order import (
     Fact,
     event,
@@ -159,13 +159,13 @@ async def test_only_others_that_write_events_make_a_collector_look_for_its_steps
 ) -> None:
     facts = [Fact(0, frozenset({1}), 0, verb, n, 10) for n, verb in enumerate(("made", "sent"))]
     stream = await streams.register(pair[0], "test", "test", "test")
-    looked, known_steps = [], ingest.known_steps
+    looked, known_steps = [], folds.known_steps
 
     async def counted(conn: asyncpg.Connection, asked: Any) -> Any:  # noqa: ANN401 -- as known_steps
         looked.extend(asked)
         return await known_steps(conn, asked)
 
-    monkeypatch.setattr(ingest, "known_steps", counted)
+    monkeypatch.setattr(folds, "known_steps", counted)
     memory = Memory(10)
     for fact in facts:
         row = ingest.BatchRow(0, stream, None, "test", "m", None, None, read=1)

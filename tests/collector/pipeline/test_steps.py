@@ -17,8 +17,9 @@ from collector.clock import now
 from collector.model.calendar import Hours, business_days
 from collector.model.event import Event
 from collector.model.reference import GROUP, IDENTITY, Name, content_id, digest
+from collector.model.step import Group, Happening
 from collector.pipeline.commit import batch_of, commit
-from collector.pipeline.steps import FlowSteps, Group, Happening
+from collector.pipeline.steps import FlowSteps
 from collector.settings.definitions import Flow
 from collector.store import ingest, streams
 from tests.support.postgres import Database
