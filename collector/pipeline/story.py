@@ -65,7 +65,7 @@ class Stories:
             if row["occurred_at"] <= as_of:
                 groups.setdefault(row["component"], []).append(row)
         kinds = {row["id"]: row["kind"] for rows in groups.values() for row in rows}
-        lent = await self._lent(conn, list(kinds), as_of, seq)
+        lent = await self._lent(conn, list(kinds), as_of, seq) if self._lending else {}
         told = [self._transaction(rows, lent, as_of) for rows in groups.values()]
         shared = [document for document, kind in kinds.items() if kind in self._lending]
         sharing = await stories.members(conn, shared, seq) if shared else []
@@ -87,8 +87,7 @@ class Stories:
     ) -> dict[int, list[Any]]:
         """Look up what group documents lend, by the document that names them."""
         lent: dict[int, list[Any]] = {}
-        kinds = self._lending
-        rows = await stories.lent_events(conn, documents, kinds, seq) if kinds else []
+        rows = await stories.lent_events(conn, documents, self._lending, seq)
         for row in sorted(rows, key=_place):
             if row["occurred_at"] <= as_of:
                 lent.setdefault(row["member"], []).append(row)

@@ -1,7 +1,7 @@
 """Compile the expressions of a mapping to functions that take a value out of a record."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 
 from collector.connector import Body, Fault
@@ -239,12 +239,14 @@ def _normaliser(kind: ReferenceKind) -> Callable[[str], str] | None:
     return apply
 
 
-def compile_spellings(kinds: Kinds) -> Callable[[str], list[str]]:
-    """Compile what lists how a key that a person types may be stored: as it is, and as kinds compare their values."""
+def compile_spellings(kinds: Kinds) -> Callable[[str], Iterator[str]]:
+    """Compile what tells how a key that a person types may be stored: as it is, then as kinds compare their values."""
     normalisers = [n for n in map(_normaliser, kinds.values()) if n is not None]
 
-    def spellings(key: str) -> list[str]:
-        return list(dict.fromkeys([key, *filter(None, (n(key) for n in normalisers))]))
+    def spellings(key: str) -> Iterator[str]:
+        yield key
+        others = dict.fromkeys([n(key) for n in normalisers])
+        yield from [other for other in others if other and other != key]
 
     return spellings
 

@@ -81,9 +81,9 @@ async def events_by_key(conn: Connection, key: str, seq: int | None) -> list[asy
     number, folded = value_hash(key), fold(key)
     for roles in ([OWN, IDENTITY, CUT], [GROUP], [CONTEXT]):
         found = await conn.fetch(_STORY, number, roles, None, TRANSACTIONS_MAX + 1, seq)
-        found = [row for row in found if row["value"] == key or fold(row["value"]) == folded]
-        if found:
-            return found
+        meant = {value for value in {row["value"] for row in found} if fold(value) == folded}
+        if meant:
+            return [row for row in found if row["value"] in meant]
     return []
 
 

@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,10 @@ from tests.support.store import DatabaseStore, at, collect
 async def test_nothing_of_a_batch_waits_for_the_garbage_collector(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    streams: list[weakref.ref[AsyncIterator[bytes]]] = []
+    streams: list[weakref.ref[memoryview]] = []
     stream = ingest.stream
 
-    def noted(packed: Iterable[bytes]) -> AsyncIterator[bytes]:
+    def noted(packed: Iterable[bytes]) -> memoryview:
         made = stream(packed)
         streams.append(weakref.ref(made))
         return made
