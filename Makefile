@@ -25,10 +25,10 @@ test: setup check native ## Run what CI runs: style, types, import contracts and
 test-long: setup native ## Run the tests that take longer: fault campaigns and large inputs.
 	@$(BIN)/python -m pytest -m "long and not bench"
 
-# test_crash kills commands by the clock, and being measured makes them slow.
+# test_crash kills commands by the clock, and being measured makes them slow; test_compiled asks for what cannot be measured.
 coverage: setup pure ## Run the suite with branch coverage of what decides about money; fail below the floor.
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not long and not bench" --ignore tests/collector/pipeline/test_crash.py
+	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not long and not bench" --ignore tests/collector/pipeline/test_crash.py --ignore tests/packaging/test_compiled.py
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 

@@ -1,8 +1,6 @@
 """What is generated says what its sources say."""
 
 import json
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from uuid import uuid4
@@ -15,6 +13,7 @@ from collector.store.embedded import Server
 from tests.support import campaigns
 from tests.support.campaigns import merged
 from tests.support.postgres import Database
+from tests.support.scripts import script
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,12 +21,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
     """The script as a module; it has no extension."""
-    loader = SourceFileLoader("scripts_generate", str(ROOT / "scripts/generate"))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+    return script("generate")
 
 
 def test_every_generated_file_is_what_its_source_says(generate: ModuleType) -> None:

@@ -1,8 +1,6 @@
 """What the chart takes: each value is used, each that is used is there, and a wrong one is said."""
 
 import re
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from typing import Any
 
 import pytest
@@ -10,6 +8,7 @@ import yaml
 from helm_python import HelmError
 
 from tests.helm.rendering import CHART, REQUIRED, merged, rendered
+from tests.support.scripts import script
 
 USED = re.compile(r"\.Values((?:\.\w+)+)")
 TEMPLATES = "".join(p.read_text(encoding="utf-8") for p in sorted(CHART.glob("templates/*")))
@@ -43,12 +42,7 @@ def test_every_value_that_a_template_uses_is_there() -> None:
 
 
 def test_every_value_has_a_sentence() -> None:
-    loader = SourceFileLoader("scripts_generate", str(CHART.parents[1] / "scripts/generate"))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec is not None
-    generate = module_from_spec(spec)
-    loader.exec_module(generate)
-    known = generate.chart_values((CHART / "values.yaml").read_text(encoding="utf-8"))
+    known = script("generate").chart_values((CHART / "values.yaml").read_text(encoding="utf-8"))
     told = {".".join(value.path) for value in known}
     assert {p for p in LEAVES if not any(p == t or p.startswith(f"{t}.") for t in told)} == set()
     for value in known:

@@ -6,14 +6,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from importlib.machinery import EXTENSION_SUFFIXES, SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.compiled import outdated
+from tests.support.scripts import script
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("api", "collector", "connectors", "control_checks", "dashboards")
@@ -28,12 +28,7 @@ PURE = (
 
 @pytest.fixture(scope="module")
 def compiled() -> Any:  # noqa: ANN401 -- a script as a module
-    loader = SourceFileLoader("scripts_compiled", str(ROOT / "scripts/compiled.py"))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+    return script("compiled.py")
 
 
 def run(folder: Path, *words: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
