@@ -1,7 +1,9 @@
 """One connection to the store: what it is set to, and what its errors mean to who uses it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 
@@ -40,6 +42,18 @@ SESSION = {
 """Settings of a session. One whose client vanished ends after a minute, with its locks, not after two hours."""
 
 
+class StoreConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
+    """A connection whose COPY ends with it.
+
+    Once a socket takes no more, asyncpg waits for leave to send the next piece. asyncio does not give it where the
+    connection is lost, and the COPY would wait for ever.
+    """
+
+    def __init__(self, protocol: asyncio.Protocol, *rest: Any) -> None:  # noqa: ANN401 -- asyncpg's own
+        super().__init__(protocol, *rest)
+        self.add_termination_listener(lambda _: protocol.resume_writing())
+
+
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """Open a connection, and close it.
@@ -50,7 +64,7 @@ async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         Transient: the server's disk is full.
     """
     try:
-        conn = await asyncpg.connect(dsn, server_settings=SESSION)
+        conn = await asyncpg.connect(dsn, server_settings=SESSION, connection_class=StoreConnection)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise NotConnected(
             f"The store cannot be reached: {error}. Check `store.dsn`, or that the server runs."

@@ -6,8 +6,9 @@ All of them run inside the caller's transaction, as the application role. `lock`
 
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import date, datetime
+from itertools import islice
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -255,14 +256,20 @@ def _uuid(raw: bytes) -> UUID:
     return UUID(raw)
 
 
-def stream(packed: Iterable[bytes]) -> memoryview:
-    """Make the whole COPY stream of packed rows, which may come in parts.
+PIECE_PARTS = 256
+"""Parts of rows that are sent at once: some 64 KiB, as much as a socket takes."""
 
-    Not piece by piece: where the server dies while it takes no more, asyncpg waits for ever to send the next. No file
-    either: it makes a class for each, which holds the bytes until the next collection of garbage. And no bytes: these
-    it takes for a path.
+
+async def stream(conn: Connection, packed: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Make the COPY stream of packed rows, which may come in parts; none more once the connection is lost.
+
+    Piece by piece: the database works on one while the next is packed, and none outgrows the processor's cache.
     """
-    return memoryview(b"".join((rows.SIGNATURE, *packed, rows.TRAILER)))
+    yield rows.SIGNATURE
+    parts = iter(packed)
+    while not conn.is_closed() and (piece := b"".join(islice(parts, PIECE_PARTS))):
+        yield piece
+    yield rows.TRAILER
 
 
 async def copy(conn: Connection, table: str, packed: Iterable[bytes]) -> None:
@@ -274,7 +281,7 @@ async def copy(conn: Connection, table: str, packed: Iterable[bytes]) -> None:
         "step": rows.STEP_COLUMNS,
     }[table]
     await conn.copy_to_table(
-        table, source=stream(packed), columns=columns, schema_name="tieout", format="binary"
+        table, source=stream(conn, packed), columns=columns, schema_name="tieout", format="binary"
     )
 
 

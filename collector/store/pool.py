@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from collector.errors import NotConnected, Transient
-from collector.store.connection import SESSION
+from collector.store.connection import SESSION, StoreConnection
 from collector.store.ingest import Connection
 from collector.store.session import Role, Store
 
@@ -68,6 +68,7 @@ async def pooled(
         max_size=size,
         command_timeout=query_s_max,
         server_settings=SESSION,
+        connection_class=StoreConnection,
     )
     try:
         yield Pool(pool, wait_s_max)

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import asyncpg
 from typing_extensions import override
 
+from collector.store.connection import StoreConnection
+
 T = TypeVar("T")
 
 FAULTS = ("cut before", "cut after", "cancelled before", "cancelled after")
@@ -163,7 +165,7 @@ class Turns:
             await self._admin.fetchval(_TERMINATE, worker.backend, GONE_MS_MAX)
 
 
-class Watched(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
+class Watched(StoreConnection):
     """A connection each of whose statements is a turn."""
 
     worker: Worker

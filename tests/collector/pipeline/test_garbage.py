@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,11 @@ from tests.support.store import DatabaseStore, at, collect
 async def test_nothing_of_a_batch_waits_for_the_garbage_collector(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    streams: list[weakref.ref[memoryview]] = []
+    streams: list[weakref.ref[AsyncIterator[bytes]]] = []
     stream = ingest.stream
 
-    def noted(packed: Iterable[bytes]) -> memoryview:
-        made = stream(packed)
+    def noted(conn: ingest.Connection, packed: Iterable[bytes]) -> AsyncIterator[bytes]:
+        made = stream(conn, packed)
         streams.append(weakref.ref(made))
         return made
 
