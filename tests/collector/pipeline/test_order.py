@@ -38,7 +38,7 @@ class Fact(NamedTuple):
     group: int
     type: str
     hour: int
-    amount: int
+    amount: int | None
 
 
 facts = st.lists(
@@ -49,7 +49,7 @@ facts = st.lists(
         st.integers(0, 1),
         st.sampled_from(["made", "sent", "paid"]),
         st.integers(0, 90),  # over the end of a month
-        st.integers(-500, 500),
+        st.none() | st.integers(-500, 500),
     ),
     min_size=1,
     max_size=14,
@@ -80,7 +80,7 @@ def event(world: str, fact: Fact) -> Event:
         references,
         None,
         fact.amount,
-        "EUR",
+        None if fact.amount is None else "EUR",
         None,
         msgspec.json.encode({"document": document, "references": references}),
         None,
@@ -105,9 +105,9 @@ def oracle_partition(world: list[Fact]) -> set[frozenset[int]]:
     }
 
 
-def oracle_steps(world: list[Fact]) -> dict[tuple[int, str], tuple[int, int, int, set[int]]]:
+def oracle_steps(world: list[Fact]) -> dict[tuple[int, str], tuple[int, int, int, set[int | None]]]:
     """Per document and type: first hour, last hour, count, and the amounts that may be the last."""
-    out: dict[tuple[int, str], tuple[int, int, int, set[int]]] = {}
+    out: dict[tuple[int, str], tuple[int, int, int, set[int | None]]] = {}
     for fact in world:
         same = [f for f in world if (f.document, f.type) == (fact.document, fact.type)]
         hours = [f.hour for f in same]
@@ -226,6 +226,20 @@ async def test_an_event_told_again_of_another_document_counts_once(
     before = await lines(pair[0])
     await rebuild(pair[0], limit, now)
     assert await lines(pair[0]) == before
+
+
+@pytest.mark.parametrize("amounts", [(None,), (None, None), (7, None), (None, 7)])
+async def test_a_step_may_gain_events_without_an_amount(
+    pair: list[asyncpg.Connection], amounts: tuple[int | None, ...]
+) -> None:
+    """One batch adds to as many stored steps as there are amounts; one of a single step is its own text of numbers."""
+    told = list(enumerate(amounts))
+    first = [event("bare", Fact(d, frozenset(), 0, "made", 1, 5)) for d, _ in told]
+    later = [event("bare", Fact(d, frozenset(), 0, "made", 2, amount)) for d, amount in told]
+    await write(pair[:1], [first, later])
+    assert await steps(pair[0], "bare") == {
+        (d, "doc.made"): (1, 2, 2, amount) for d, amount in told
+    }
 
 
 @given(data=st.data(), world_facts=facts)
