@@ -23,6 +23,7 @@ from api.present import story_document
 from api.wiring import Application
 from collector import clock
 from collector.model.money import from_minor
+from collector.model.step import StepState
 from collector.model.story import Story, Transaction
 from collector.model.words import counted
 from collector.pipeline.completeness import known_coverage
@@ -99,14 +100,14 @@ def _show_transaction(t: Transaction) -> None:
         out.print(f"{t.flow}: [bold]{t.status}[/bold]")
     steps = Table(box=None, show_header=False, padding=(0, 1))
     for s in t.steps:
-        colour = Style.STATUS[s["status"]]
+        colour = Style.STATUS[s.status]
         steps.add_row(
-            f"[{colour}]{MARKS[s['status']]}[/]",
-            s["title"],
-            f"[dim]{s['system']}[/dim]",
-            f"[{colour}]{s['status']}[/]",
+            f"[{colour}]{MARKS[s.status]}[/]",
+            s.title,
+            f"[dim]{s.system}[/dim]",
+            f"[{colour}]{s.status}[/]",
             _when(s),
-            _money(s["amount_minor"], s["currency"]),
+            _money(s.amount_minor, s.currency),
             _wait(s),
         )
     out.print(steps)
@@ -133,28 +134,26 @@ def _money(amount_minor: int | None, currency: str | None) -> str:
     return "" if amount_minor is None or currency is None else from_minor(amount_minor, currency)
 
 
-def _when(step: dict[str, Any]) -> str:
-    if step["done_at"] is not None:
-        return str(step["done_at"].strftime("%Y-%m-%d %H:%M"))
-    if step["failed_at"] is not None:
-        return f"failed {step['failed_at']:%Y-%m-%d %H:%M}"
-    if step["due_at"] is not None and step["status"] in ("PENDING", "MISSING"):
-        return f"due {step['due_at']:%Y-%m-%d %H:%M}"
+def _when(step: StepState) -> str:
+    if step.done_at is not None:
+        return step.done_at.strftime("%Y-%m-%d %H:%M")
+    if step.failed_at is not None:
+        return f"failed {step.failed_at:%Y-%m-%d %H:%M}"
+    if step.due_at is not None and step.status in ("PENDING", "MISSING"):
+        return f"due {step.due_at:%Y-%m-%d %H:%M}"
     return ""
 
 
-def _wait(step: dict[str, Any]) -> str:
+def _wait(step: StepState) -> str:
     """Tell waiting from working: how long the step took, and whether for a person or a system."""
-    if step["message"]:
-        return str(step["message"])
-    if step["done_at"] is None or step["basis_at"] is None:
+    if step.message:
+        return step.message
+    if step.done_at is None or step.basis_at is None:
         return (
-            f"waits for the {step['waits_for']}"
-            if step["status"] == "PENDING" and step["waits_for"]
-            else ""
+            f"waits for the {step.waits_for}" if step.status == "PENDING" and step.waits_for else ""
         )
-    who = f"waited for the {step['waits_for']}" if step["waits_for"] else "took"
-    return f"[dim]{who} {_span(step['done_at'] - step['basis_at'])}[/dim]"
+    who = f"waited for the {step.waits_for}" if step.waits_for else "took"
+    return f"[dim]{who} {_span(step.done_at - step.basis_at)}[/dim]"
 
 
 def _span(delta: timedelta) -> str:

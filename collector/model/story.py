@@ -1,9 +1,10 @@
 """The answer to a key, as it is told: transactions with their documents, steps and events, or candidates."""
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
+
+from collector.model.step import StepState
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ class Transaction(msgspec.Struct, frozen=True):
     flow: str | None
     status: str
     documents: list[Document]
-    steps: list[dict[str, Any]]
+    steps: list[StepState]
     links: list[Link]
     events: list[EventLine]
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from collector.model.calendar import Hours
 from collector.model.event import Kept, kept_of
 from collector.model.reference import ROLE_NAMES, Name
@@ -17,6 +15,7 @@ from collector.pipeline.values import compile_spellings
 from collector.settings.definitions import Flow, Settings
 from collector.store import fragments, stories, totals
 from collector.store.ingest import Connection
+from collector.store.stories import Lent, Told
 
 
 class Stories:
@@ -60,23 +59,23 @@ class Stories:
                 listed = _candidates(rows[: stories.CANDIDATES_MAX])
                 return Story(key, [], listed, more)
             found = await stories.events_by_key(conn, str(rows[0]["content_id"]), seq)
-        groups: dict[int, list[Any]] = {}
-        for row in sorted(found, key=_place):
-            if row["occurred_at"] <= as_of:
-                groups.setdefault(row["component"], []).append(row)
-        kinds = {row["id"]: row["kind"] for rows in groups.values() for row in rows}
+        groups: dict[int, list[Told]] = {}
+        for told in sorted(found, key=_place):
+            if told.occurred_at <= as_of:
+                groups.setdefault(told.component, []).append(told)
+        kinds = {told.document: told.kind for events in groups.values() for told in events}
         lent = await self._lent(conn, list(kinds), as_of, seq) if self._lending else {}
-        told = [self._transaction(rows, lent, as_of) for rows in groups.values()]
+        transactions = [self._transaction(events, lent, as_of) for events in groups.values()]
         shared = [document for document, kind in kinds.items() if kind in self._lending]
         sharing = await stories.members(conn, shared, seq) if shared else []
         return Story(
             key,
-            sorted(told, key=lambda t: t.id)[: stories.TRANSACTIONS_MAX],
+            sorted(transactions, key=lambda t: t.id)[: stories.TRANSACTIONS_MAX],
             _candidates(sharing[: stories.CANDIDATES_MAX]),
-            len(told) > stories.TRANSACTIONS_MAX or len(sharing) > stories.CANDIDATES_MAX,
+            len(transactions) > stories.TRANSACTIONS_MAX or len(sharing) > stories.CANDIDATES_MAX,
         )
 
-    async def _named(self, conn: Connection, key: str, seq: int | None) -> list[Any]:
+    async def _named(self, conn: Connection, key: str, seq: int | None) -> list[Told]:
         for spelling in self._spellings(key):
             if found := await stories.events_by_key(conn, spelling, seq):
                 return found
@@ -84,51 +83,56 @@ class Stories:
 
     async def _lent(
         self, conn: Connection, documents: Sequence[int], as_of: datetime, seq: int | None
-    ) -> dict[int, list[Any]]:
+    ) -> dict[int, list[Lent]]:
         """Look up what group documents lend, by the document that names them."""
-        lent: dict[int, list[Any]] = {}
-        rows = await stories.lent_events(conn, documents, self._lending, seq)
-        for row in sorted(rows, key=_place):
-            if row["occurred_at"] <= as_of:
-                lent.setdefault(row["member"], []).append(row)
-        return lent
+        by_member: dict[int, list[Lent]] = {}
+        found = await stories.lent_events(conn, documents, self._lending, seq)
+        for lent in sorted(found, key=_place):
+            if lent.occurred_at <= as_of:
+                by_member.setdefault(lent.member, []).append(lent)
+        return by_member
 
     def _transaction(
-        self, rows: Sequence[Any], lent: Mapping[int, Sequence[Any]], as_of: datetime
+        self, events: Sequence[Told], lent: Mapping[int, Sequence[Lent]], as_of: datetime
     ) -> Transaction:
         happenings, lines = [], []
         documents: dict[int, Document] = {}
         named: set[tuple[int, Name]] = set()
-        for row in rows:
-            body = kept_of(row["body"])
-            document = row["id"]
-            if document not in documents:
-                kind, scope, number = body.document
-                system = self._systems.get(row["source"], row["source"])
-                documents[document] = Document(row["content_id"].hex, kind, number, scope, system)
-            named.update(body.references)
-            happenings.append(_happening(row, body, document, row["kind"], None))
-            lines.append(_line(row, body, None))
+        bodies: dict[str, Kept] = {}  # most events of a document say the same of it
+        for told in events:
+            body = bodies.get(told.body)
+            if body is None:
+                body = bodies[told.body] = kept_of(told.body)
+                named.update(body.references)
+            number = told.document
+            if number not in documents:
+                documents[number] = self._document(told, body)
+            happenings.append(_happening(told, body, number, told.kind, None))
+            lines.append(_line(told, body, None))
         shared = {}
-        for row in (row for document in documents for row in lent.get(document, ())):
-            body, group = kept_of(row["body"]), Group(row["id"], row["kind"])
-            happenings.append(_happening(row, body, row["member"], row["member_kind"], group))
-            shared[row["kind"], row["type"], row["event_id"]] = _line(
-                row, body, f"{row['kind']} {row['number']}"
-            )
+        for by in (by for number in documents for by in lent.get(number, ())):
+            body, group = kept_of(by.body), Group(by.document, by.kind)
+            happenings.append(_happening(by, body, by.member, by.member_kind, group))
+            shared[by.kind, by.type, by.event_id] = _line(by, body, f"{by.kind} {by.value}")
         case, lends = self._case(happenings, as_of)
         lines += [line for (kind, what, _), line in shared.items() if (kind, what) in lends]
-        lines.sort(key=lambda e: (e.occurred_at, e.id))
+        if len(documents) > 1 or shared:
+            lines.sort(key=lambda e: (e.occurred_at, e.id))
         links = {(role, name.kind, name.value) for role, name in named}
         return Transaction(
             min(d.id for d in documents.values()),
             case.flow if case is not None else None,
             case.state if case is not None else "no flow",
             list(documents.values()),
-            [] if case is None else [_step(s) for s in case.steps],
+            case.steps if case is not None else [],
             [Link(ROLE_NAMES[role], kind, value) for role, kind, value in sorted(links)],
             lines,
         )
+
+    def _document(self, told: Told, body: Kept) -> Document:
+        kind, scope, number = body.document
+        system = self._systems.get(told.source, told.source)
+        return Document(told.content_id.hex, kind, number, scope, system)
 
     def _case(
         self, happenings: Sequence[Happening], as_of: datetime
@@ -141,52 +145,41 @@ class Stories:
         return None, frozenset()
 
 
-def _place(row: Any) -> tuple[int, datetime, bytes]:  # noqa: ANN401 -- a database row
+def _place(told: Told) -> tuple[int, datetime, bytes]:
     """Return where an event is told: documents in the order of their arrival, however rows are found."""
-    return row["id"], row["occurred_at"], row["event_id"].bytes
+    return told.document, told.occurred_at, told.event_id.bytes
 
 
-def _happening(
-    row: Any,  # noqa: ANN401 -- a database row
-    body: Kept,
-    document: int,
-    kind: str,
-    via: Group | None,
-) -> Happening:
+def _happening(told: Told, body: Kept, document: int, kind: str, via: Group | None) -> Happening:
     return Happening(
         document,
         kind,
-        row["type"],
-        row["occurred_at"],
-        row["sequence"],
-        row["event_id"].bytes,
-        row["amount_minor"],
-        row["currency"],
-        row["entity"],
+        told.type,
+        told.occurred_at,
+        told.sequence,
+        told.event_id.bytes,
+        told.amount_minor,
+        told.currency,
+        told.entity,
         body.message,
         via,
     )
 
 
-def _line(row: Any, body: Kept, via: str | None) -> EventLine:  # noqa: ANN401 -- a database row
+def _line(told: Told, body: Kept, via: str | None) -> EventLine:
     return EventLine(
-        row["event_id"].hex,
-        row["type"],
-        row["occurred_at"],
-        row["source"],
-        row["stream"],
-        row["content_id"].hex,
-        row["amount_minor"],
-        row["currency"],
+        told.event_id.hex,
+        told.type,
+        told.occurred_at,
+        told.source,
+        told.stream,
+        told.content_id.hex,
+        told.amount_minor,
+        told.currency,
         body.status,
         body.message,
         via,
     )
-
-
-def _step(state: Any) -> dict[str, Any]:  # noqa: ANN401 -- a StepState
-    out: dict[str, Any] = msgspec.structs.asdict(state)
-    return out
 
 
 def _candidates(rows: Sequence[Any]) -> list[Candidate]:

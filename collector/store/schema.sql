@@ -33,6 +33,40 @@ CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA tieout;
 
 COMMENT ON EXTENSION pg_trgm IS 'text similarity measurement and index searching based on trigrams';
 
+-- Name: found; Type: TYPE; Schema: tieout; Owner: tieout_owner
+
+CREATE TYPE tieout.found AS (
+	value text,
+	component bigint,
+	id bigint,
+	content_id uuid,
+	kind text
+);
+
+ALTER TYPE tieout.found OWNER TO tieout_owner;
+
+-- Name: told; Type: TYPE; Schema: tieout; Owner: tieout_owner
+
+CREATE TYPE tieout.told AS (
+	value text,
+	component bigint,
+	id bigint,
+	content_id uuid,
+	kind text,
+	event_id uuid,
+	type text,
+	occurred_at timestamp with time zone,
+	sequence bigint,
+	amount_minor bigint,
+	currency text,
+	entity text,
+	source text,
+	stream text,
+	body jsonb
+);
+
+ALTER TYPE tieout.told OWNER TO tieout_owner;
+
 SET default_tablespace = '';
 
 SET default_table_access_method = heap;
@@ -2261,48 +2295,47 @@ ALTER FUNCTION tieout.refuse_change() OWNER TO tieout_owner;
 
 -- Name: story(bigint, integer[], uuid, integer, bigint); Type: FUNCTION; Schema: tieout; Owner: tieout_owner
 
-CREATE FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) RETURNS TABLE(value text, component bigint, id bigint, content_id uuid, kind text, event_id uuid, type text, occurred_at timestamp with time zone, sequence bigint, amount_minor bigint, currency text, entity text, source text, stream text, body jsonb)
+CREATE FUNCTION tieout.story(p_value_hash bigint, p_roles integer[], p_content_id uuid, p_most integer, p_seq bigint) RETURNS SETOF tieout.told
     LANGUAGE plpgsql STABLE
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 DECLARE
-    ids bigint[];
-    names text[];
-    components bigint[];
-    handles uuid[];
-    kinds text[];
+    documents tieout.found[];
     first date;
     last date;
     months bigint;
     n int;
     until int;
     gap int;
+    taken_back bool;  -- any event of the store
 BEGIN
     IF p_seq IS NULL THEN
-        SELECT array_agg(d.id), array_agg(d.component), array_agg(hit.value), array_agg(d.content_id),
-               array_agg(d.kind), bit_or(d.months),
-               tieout.month_number(min(d.first_month)), tieout.month_number(max(d.last_month))
-        INTO ids, components, names, handles, kinds, months, n, until
-        FROM (SELECT min(r.value) AS value, d.component, CASE WHEN x.component IS NOT NULL THEN d.id END AS alone
+        SELECT array_agg(ROW(hit.value, d.component, d.id, d.content_id, d.kind)::tieout.found), bit_or(d.months),
+               tieout.month_number(min(d.first_month)), tieout.month_number(max(d.last_month)),
+               EXISTS (SELECT FROM tieout.supersession)
+        INTO documents, months, n, until, taken_back
+        FROM (SELECT DISTINCT ON (d.component, alone) r.value, d.component,
+                     CASE WHEN x.component IS NOT NULL THEN d.id END AS alone
               FROM tieout.reference r JOIN tieout.document d ON d.id = r.document
               LEFT JOIN tieout.suspended x ON x.component = d.component
               WHERE r.value_hash = p_value_hash AND r.role = ANY (p_roles)
                 AND (p_content_id IS NULL OR d.content_id = p_content_id)
-              GROUP BY d.component, CASE WHEN x.component IS NOT NULL THEN d.id END LIMIT p_most) hit
+              ORDER BY d.component, alone, r.value LIMIT p_most) hit
         JOIN tieout.document d ON d.component = hit.component AND (hit.alone IS NULL OR d.id = hit.alone);
     ELSE
-        SELECT array_agg(d.id), array_agg(p.component), array_agg(hit.value), array_agg(d.content_id),
-               array_agg(d.kind), bit_or(d.months),
-               tieout.month_number(min(d.first_month)), tieout.month_number(max(d.last_month))
-        INTO ids, components, names, handles, kinds, months, n, until
-        FROM (SELECT min(r.value) AS value, p.component, CASE WHEN x.component IS NOT NULL THEN p.document END AS alone
+        SELECT array_agg(ROW(hit.value, p.component, d.id, d.content_id, d.kind)::tieout.found), bit_or(d.months),
+               tieout.month_number(min(d.first_month)), tieout.month_number(max(d.last_month)),
+               EXISTS (SELECT FROM tieout.supersession)
+        INTO documents, months, n, until, taken_back
+        FROM (SELECT DISTINCT ON (p.component, alone) r.value, p.component,
+                     CASE WHEN x.component IS NOT NULL THEN p.document END AS alone
               FROM tieout.naming r JOIN tieout.document d ON d.id = r.document
               JOIN tieout.batch b ON b.id = r.batch AND b.seq <= p_seq
               JOIN tieout.placement p ON p.document = r.document AND p.known_from <= p_seq AND p.known_to > p_seq
               LEFT JOIN tieout.suspension x ON x.component = p.component AND x.known_from <= p_seq AND x.known_to > p_seq
               WHERE r.value_hash = p_value_hash AND r.role = ANY (p_roles) AND r.known_to > p_seq
                 AND (p_content_id IS NULL OR d.content_id = p_content_id)
-              GROUP BY p.component, CASE WHEN x.component IS NOT NULL THEN p.document END LIMIT p_most) hit
+              ORDER BY p.component, alone, r.value LIMIT p_most) hit
         JOIN tieout.placement p ON p.component = hit.component AND p.known_from <= p_seq AND p.known_to > p_seq
             AND (hit.alone IS NULL OR p.document = hit.alone)
         JOIN tieout.document d ON d.id = p.document;
@@ -2321,17 +2354,17 @@ BEGIN
         last := make_date((n - gap) / 12, (n - gap) % 12 + 1, 1);
         n := n + 1;
         RETURN QUERY
-        SELECT names[e.n], components[e.n], e.id, handles[e.n], kinds[e.n], e.event_id, e.type, e.occurred_at, e.sequence,
-               e.amount_minor, e.currency, e.entity, (e.told).source, (e.told).stream, e.body
-        FROM (SELECT h.n, h.id, e.event_id, e.type, e.occurred_at, e.sequence, e.amount_minor, e.currency, e.entity, e.body,
-                     (SELECT s FROM tieout.batch b JOIN tieout.stream s ON s.id = b.stream
-                      WHERE b.id = e.batch AND (p_seq IS NULL OR b.seq <= p_seq)) AS told
-              FROM unnest(ids) WITH ORDINALITY h(id, n)
-              JOIN tieout.event e ON e.document = h.id AND e.month >= first AND e.month <= last
-              WHERE NOT EXISTS (SELECT FROM tieout.supersession z WHERE z.event_id = e.event_id AND z.revision_no = e.revision_no
-                                AND z.month = e.month AND (p_seq IS NULL OR z.seq <= p_seq))
+        SELECT e.value, e.component, e.id, e.content_id, e.kind, e.event_id, e.type, e.occurred_at, e.sequence,
+               e.amount_minor, e.currency, e.entity, s.source, s.stream, e.body
+        FROM (SELECT d.*, e.event_id, e.type, e.occurred_at, e.sequence, e.amount_minor, e.currency, e.entity, e.body,
+                     (SELECT b.stream FROM tieout.batch b
+                      WHERE b.id = e.batch AND (p_seq IS NULL OR b.seq <= p_seq)) AS stream
+              FROM unnest(documents) d JOIN tieout.event e ON e.document = d.id AND e.month >= first AND e.month <= last
+              WHERE NOT taken_back OR NOT EXISTS (
+                  SELECT FROM tieout.supersession z WHERE z.event_id = e.event_id AND z.revision_no = e.revision_no
+                  AND z.month = e.month AND (p_seq IS NULL OR z.seq <= p_seq))
               OFFSET 0) e  -- what is joined costs more to begin with than to look up for a few events
-        WHERE (e.told).source IS NOT NULL;
+        JOIN tieout.stream s ON s.id = e.stream;
     END LOOP;
 END $$;
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from collector.model.reference import CONTEXT, CUT, GROUP, IDENTITY, OWN, fold, value_hash
 from collector.store.ingest import Connection
@@ -20,8 +21,8 @@ _EVER = 2**62
 _STORY = "SELECT * FROM tieout.story($1, $2, $3, $4, $5)"
 
 _LENT = """
-SELECT n.document AS member, m.kind AS member_kind, g.id, g.content_id, g.kind, o.value AS number, e.event_id,
-       e.type, e.occurred_at, e.sequence, e.amount_minor, e.currency, e.entity, s.source, s.stream, e.body
+SELECT o.value, gp.component, g.id, g.content_id, g.kind, e.event_id, e.type, e.occurred_at, e.sequence,
+       e.amount_minor, e.currency, e.entity, s.source, s.stream, e.body, n.document, m.kind
 FROM tieout.naming n
 JOIN tieout.batch nb ON nb.id = n.batch AND nb.seq <= $3
 JOIN tieout.document m ON m.id = n.document
@@ -54,6 +55,37 @@ ORDER BY own.value, d.content_id LIMIT $2
 """
 
 
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """An event that a key leads to, with the document that it is about: a row of `tieout.story`.
+
+    `value` is the name that the key found; `component` the transaction of the document, whose number is `document` and
+    whose type is `kind`.
+    """
+
+    value: str
+    component: int
+    document: int
+    content_id: UUID
+    kind: str
+    event_id: UUID
+    type: str
+    occurred_at: datetime
+    sequence: int | None
+    amount_minor: int | None
+    currency: str | None
+    entity: str | None
+    source: str
+    stream: str
+    body: str
+
+
+class Lent(Told, frozen=True, gc=False):
+    """An event of a group document, which `member`, a document of the type `member_kind`, only names; `value` is its number."""
+
+    member: int
+    member_kind: str
+
+
 def at(seq: int | None) -> int:
     """Return a commit number for what is known at `seq`, or now."""
     return _EVER if seq is None else seq
@@ -64,7 +96,7 @@ async def commit_at(conn: Connection, as_known: datetime) -> int:
     return int(await conn.fetchval("SELECT read.seq_at($1)", as_known))
 
 
-async def events_by_key(conn: Connection, key: str, seq: int | None) -> list[asyncpg.Record]:
+async def events_by_key(conn: Connection, key: str, seq: int | None) -> list[Told]:
     """Return the events of the transactions that a key names, any reference or a document's id; known at commit `seq`, or now.
 
     A value held as identity, also where a person has cut it, goes before one that only links (group), and that
@@ -73,29 +105,32 @@ async def events_by_key(conn: Connection, key: str, seq: int | None) -> list[asy
     handle = _handle(key)
     if handle is not None:
         number = int.from_bytes(handle.bytes[:8], "big", signed=True)
-        found: list[asyncpg.Record] = await conn.fetch(
-            _STORY, number, [OWN], handle, TRANSACTIONS_MAX + 1, seq
-        )
-        if found:
+        if found := await _story(conn, number, [OWN], handle, seq):
             return found
     number, folded = value_hash(key), fold(key)
     for roles in ([OWN, IDENTITY, CUT], [GROUP], [CONTEXT]):
-        found = await conn.fetch(_STORY, number, roles, None, TRANSACTIONS_MAX + 1, seq)
-        meant = {value for value in {row["value"] for row in found} if fold(value) == folded}
+        found = await _story(conn, number, roles, None, seq)
+        meant = {value for value in {told.value for told in found} if fold(value) == folded}
         if meant:
-            return [row for row in found if row["value"] in meant]
+            return [told for told in found if told.value in meant]
     return []
+
+
+async def _story(
+    conn: Connection, number: int, roles: Sequence[int], handle: UUID | None, seq: int | None
+) -> list[Told]:
+    found = await conn.fetch(_STORY, number, roles, handle, TRANSACTIONS_MAX + 1, seq)
+    return [Told(*row) for row in found]
 
 
 async def lent_events(
     conn: Connection, documents: Sequence[int], kinds: Sequence[str], seq: int | None
-) -> list[asyncpg.Record]:
+) -> list[Lent]:
     """Return the events of the group documents of some kinds that documents of other transactions name.
 
-    `member` is the document that names the group document; an event is there for each of them.
+    One is there for each document that names its group document.
     """
-    found: list[asyncpg.Record] = await conn.fetch(_LENT, documents, kinds, at(seq))
-    return found
+    return [Lent(*row) for row in await conn.fetch(_LENT, documents, kinds, at(seq))]
 
 
 async def members(

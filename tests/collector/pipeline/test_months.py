@@ -116,9 +116,7 @@ async def test_steps_and_stories_over_years(
         key = f"{world}-{document}"
         rows_found = await stories.events_by_key(conn, key, None)
         wanted = [(e.event_id, e.amount_minor) for e in events if e.document.value == key]
-        assert sorted((r["event_id"].bytes, r["amount_minor"]) for r in rows_found) == sorted(
-            wanted
-        )
+        assert sorted((r.event_id.bytes, r.amount_minor) for r in rows_found) == sorted(wanted)
         assert await stories.events_by_key(conn, key, await ingest.last_seq(conn)) == rows_found
 
 
