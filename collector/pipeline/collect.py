@@ -21,7 +21,7 @@ from collector.errors import TieoutError, Transient
 from collector.pipeline.ahead import AHEAD, GC_OBJECTS, Mapped, Pass, Process, Source, latest
 from collector.pipeline.commit import Batch, commit
 from collector.pipeline.correlate import Limit
-from collector.pipeline.documents import REMEMBERED, Memory
+from collector.pipeline.documents import Memory
 from collector.pipeline.lists import Reading
 from collector.store import ingest, snapshots, streams
 from collector.store.snapshots import Whole
@@ -94,7 +94,7 @@ class Collector:
         self.conn = conn
         self.limit = limit
         self.clock = clock
-        self.memory = Memory(REMEMBERED)
+        self.memory = Memory()
         self._process: Process | None = None
 
     def __enter__(self) -> Self:

@@ -19,7 +19,7 @@ import msgspec
 from collector.clock import Clock
 from collector.model.event import Event
 from collector.pipeline.correlate import Limit
-from collector.pipeline.documents import REMEMBERED, Contended, Correlation, Memory
+from collector.pipeline.documents import Contended, Correlation, Memory
 from collector.pipeline.prepare import HASH_TOTAL_MODULUS, prepare, without
 from collector.pipeline.prepared import Prepared
 from collector.store import ingest, quarantine, rows, snapshots
@@ -75,8 +75,10 @@ async def commit(
     memory: Memory | None = None,
 ) -> ingest.BatchRow:
     """Commit a batch in one transaction; return its row with what became of its records."""
-    await ingest.ensure_partitions(conn, batch.prepared.months)
-    writer = _Writer(conn, batch, limit, clock, Memory(REMEMBERED) if memory is None else memory)
+    memory = Memory() if memory is None else memory
+    await ingest.ensure_partitions(conn, batch.prepared.months - memory.partitions)
+    memory.partitions |= batch.prepared.months
+    writer = _Writer(conn, batch, limit, clock, memory)
     if not careful:
         with suppress(*ingest.COLLISIONS, Contended):
             return await writer.attempt(careful=False)
@@ -104,47 +106,64 @@ class _Writer:
         self.memory = memory
 
     async def attempt(self, *, careful: bool) -> ingest.BatchRow:
-        conn, batch = self.conn, self.batch
-        async with conn.transaction():
-            await ingest.plan_by_key(conn)
-            p = batch.prepared
-            if careful:
-                before = await ingest.lock(conn)
-                known = await ingest.known_events(conn, list(map(rows.event_key, p.tails)))
-                if known or not all(p.references):  # nothing is taken on trust here
-                    p = without(p, known)
-            else:
-                before = await ingest.last_seq(conn)
-            memory = Memory(REMEMBERED) if careful else self.memory
-            memory.believe(await ingest.last_supersession(conn))
-            row = msgspec.structs.replace(batch.row, id=await ingest.next_batch(conn))
-            work = Correlation(conn, p, self.limit, memory)
-            await work.look_up()
-            # packing goes on while the database takes the facts
-            await asyncio.gather(
-                self._copy_facts(p, row, work.ids), asyncio.to_thread(work.pack, row.id)
-            )
-            last = before if careful else await ingest.lock(conn)
-            if last != before:
-                if not careful and not self.memory.believe(await ingest.last_supersession(conn)):
-                    raise Contended
-                await work.look_up_again()
-            since = self.memory.committed or before
-            if self.memory.alone and last != since:
-                self.memory.alone = not await ingest.wrote_events(conn, since, last)
-            if not (careful or self.memory.alone):
-                await work.look_for_steps()
-            seq = last + 1
-            await ingest.append_commit(conn, seq, "batch", self.clock())
-            await work.write(seq)
-            await self._count(p, row)
-            await ingest.insert_batch(conn, seq, row)
-            await quarantine.resolve(conn, seq, batch.resolutions)
-            if batch.whole is not None:
-                await snapshots.enter(conn, row.id, batch.whole)
-        work.learn(self.memory)
+        transaction = self.conn.transaction()
+        await transaction.start()
+        try:
+            work, row, seq = await self._write(careful=careful)
+        except BaseException:
+            await transaction.rollback()
+            raise
+        try:
+            await asyncio.gather(transaction.commit(), self._learn(work))
+        except BaseException:
+            self.memory.clear()
+            raise
         self.memory.committed = seq
         return row
+
+    async def _learn(self, work: Correlation) -> None:
+        """Remember the documents of a batch while the disk takes it."""
+        work.learn(self.memory)
+
+    async def _write(self, *, careful: bool) -> tuple[Correlation, ingest.BatchRow, int]:
+        conn, batch = self.conn, self.batch
+        await ingest.plan_by_key(conn)
+        p = batch.prepared
+        if careful:
+            before = await ingest.lock(conn)
+            known = await ingest.known_events(conn, list(map(rows.event_key, p.tails)))
+            if known or not all(p.references):  # nothing is taken on trust here
+                p = without(p, known)
+        else:
+            before = await ingest.last_seq(conn)
+        memory = Memory(numbers=self.memory.numbers) if careful else self.memory
+        memory.believe(await ingest.last_supersession(conn))
+        row = msgspec.structs.replace(batch.row, id=await ingest.next_batch(conn))
+        work = Correlation(conn, p, self.limit, memory)
+        await work.look_up()
+        # packing goes on while the database takes the facts
+        await asyncio.gather(
+            self._copy_facts(p, row, work.ids), asyncio.to_thread(work.pack, row.id)
+        )
+        last = before if careful else await ingest.lock(conn)
+        if last != before:
+            if not careful and not self.memory.believe(await ingest.last_supersession(conn)):
+                raise Contended
+            await work.look_up_again()
+        since = self.memory.committed or before
+        if self.memory.alone and last != since:
+            self.memory.alone = not await ingest.wrote_events(conn, since, last)
+        if not (careful or self.memory.alone):
+            await work.look_for_steps()
+        seq = last + 1
+        await ingest.append_commit(conn, seq, "batch", self.clock())
+        await work.write(seq)
+        await self._count(p, row)
+        await ingest.insert_batch(conn, seq, row)
+        await quarantine.resolve(conn, seq, batch.resolutions)
+        if batch.whole is not None:
+            await snapshots.enter(conn, row.id, batch.whole)
+        return work, row, seq
 
     async def _copy_facts(self, p: Prepared, row: ingest.BatchRow, ids: list[int]) -> None:
         heads = rows.event_heads(row.id, map(ids.__getitem__, p.document_of))

@@ -1,7 +1,8 @@
 """What a batch makes of its documents: their numbers, components, references and steps, and what is remembered of them."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import date
 from functools import lru_cache
 from typing import cast
 
@@ -36,6 +37,11 @@ class Memory(Recent[bytes, ingest.Known]):
     """The collector's last commit."""
     alone = True
     """Whether nobody else has written events since its first commit."""
+
+    def __init__(self, least: int = REMEMBERED, numbers: list[int] | None = None) -> None:
+        super().__init__(least)
+        self.numbers: list[int] = [] if numbers is None else numbers  # of documents to come
+        self.partitions: set[date] = set()  # of events, by month, that are there
 
     def believe(self, superseded_by: int) -> bool:
         """Forget everything if a mapping took events back since; return whether that was not so."""
@@ -76,6 +82,7 @@ class Correlation:
         self.references = list(p.references)
         self.joins = list(p.joins)
         self.cuts = links.Cuts()
+        self.numbers = memory.numbers
         self.known = list(map(memory.get, p.names))
         self.superseded = memory.superseded_by > 0
         self.packed = Packed()
@@ -108,7 +115,7 @@ class Correlation:
                 raise Contended
         if self.superseded:
             await self._link_again()
-        fresh = iter(await ingest.next_documents(self.conn, self.known.count(None)))
+        fresh = iter(await self._numbers(self.known.count(None)))
         self.ids = [next(fresh) if known is None else known.document for known in self.known]
         self.active = [
             n
@@ -149,6 +156,15 @@ class Correlation:
                 *(rows.reference_tail(IDENTITY, link, content) for content, link in links_of),
             ]
             self.joins[n] = [*self.joins[n], *((content, link.kind) for content, link in links_of)]
+
+    async def _numbers(self, count: int) -> list[int]:
+        """Take numbers of new documents; what is left stays for the next batch."""
+        numbers = self.numbers
+        if len(numbers) < count:
+            numbers += await ingest.next_documents(self.conn, count - len(numbers))
+        taken = numbers[:count]
+        del numbers[:count]
+        return taken
 
     def _note_widened(self) -> None:
         for n, known in enumerate(self.known):
@@ -261,13 +277,7 @@ class Correlation:
         """Place documents in components; write documents, references and steps."""
         label_of = await self._place(seq)
         p, ids, packed = self.p, self.ids, self.packed
-        documents = []
-        for n in self.active:
-            if self.known[n] is None:
-                name, kind = self.joins[n][0]
-                numbers = ids[n], label_of[ids[n]], seq
-                documents.append(rows.document_row(*numbers, name, p.hashes[n], p.spans[n], kind))
-        await ingest.copy(self.conn, "document", documents)
+        await ingest.copy(self.conn, "document", self._documents(label_of, seq))
         await ingest.widen_months(self.conn, {ids[n]: span for n, span in self.widened.items()})
         await ingest.copy(self.conn, "reference", packed.references + await self._added())
         await ingest.copy(self.conn, "step", packed.steps)
@@ -278,6 +288,14 @@ class Correlation:
         await membership.note_suspended(
             self.conn, self.grown, correlate.COMPONENT_DOCUMENTS_MAX, seq
         )
+
+    def _documents(self, label_of: Mapping[int, int], seq: int) -> Iterator[bytes]:
+        """Pack new documents, while the database takes them."""
+        for n in self.active:
+            if self.known[n] is None:
+                name, kind = self.joins[n][0]
+                numbers = self.ids[n], label_of[self.ids[n]], seq
+                yield rows.document_row(*numbers, name, self.p.hashes[n], self.p.spans[n], kind)
 
     async def _added(self) -> list[bytes]:
         """Pack the references that stored documents gain, and note their new hashes."""

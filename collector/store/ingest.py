@@ -103,12 +103,17 @@ async def next_batch(conn: Connection) -> int:
     return int(await conn.fetchval("SELECT nextval('tieout.batch_id')"))
 
 
+NUMBERS_AT_ONCE = 1_000
+"""By which the sequence of documents' numbers goes up."""
+
+
 async def next_documents(conn: Connection, count: int) -> list[int]:
-    """Take numbers for new documents (also used for labels of components)."""
+    """Take numbers for new documents (also used for labels of components): `count`, and what is left of a thousand."""
     found = await conn.fetch(
-        "SELECT nextval('tieout.document_id') FROM generate_series(1, $1)", count
+        "SELECT nextval('tieout.document_id') FROM generate_series(1, $1)",
+        -(-count // NUMBERS_AT_ONCE),
     )
-    return [row[0] for row in found]
+    return [first + n for (first,) in found for n in range(NUMBERS_AT_ONCE)]
 
 
 class Known(msgspec.Struct, gc=False):

@@ -2757,7 +2757,7 @@ ALTER TABLE tieout.delivery OWNER TO tieout_owner;
 
 CREATE SEQUENCE tieout.document_id
     START WITH 1
-    INCREMENT BY 1
+    INCREMENT BY 1000
     NO MINVALUE
     NO MAXVALUE
     CACHE 1;

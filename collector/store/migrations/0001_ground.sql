@@ -190,7 +190,8 @@ END;
 CREATE FUNCTION tieout.event_bit(p_event_id uuid) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN 1::bigint << (get_byte(uuid_send(p_event_id), 15) % 63);
 
-CREATE SEQUENCE tieout.document_id;
+-- Numbers of documents are taken by the thousand: what is left is for the next batch.
+CREATE SEQUENCE tieout.document_id INCREMENT BY 1000;
 
 -- A document, by a number that means nothing outside. `content_id` is the hash of its own name, the
 -- handle that people hold; `component` is the private label of its transaction, since `known_from`.

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 import asyncpg
 import msgspec
 import pytest
+from asyncpg.transaction import Transaction
 
 from collector.clock import now
 from collector.model.event import Event
@@ -124,6 +125,39 @@ async def test_on_the_careful_road_everything_is_told(conn: asyncpg.Connection) 
 
     assert await conn.fetchval("SELECT count(*) FROM tieout.event") == 2
     assert await named(conn) == [("I-1", 0), ("O-1", 1)]
+
+
+async def test_nothing_is_remembered_of_a_batch_whose_commit_fails(
+    conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory(10)
+
+    async def fail(transaction: Transaction) -> None:
+        await transaction.rollback()
+        raise asyncpg.QueryCanceledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "commit", fail)
+        with pytest.raises(asyncpg.QueryCanceledError):
+            await enter(conn, [event(0, ORDER)], None, memory)
+    await enter(conn, [event(0, ORDER), event(1, ORDER)], None, memory)
+
+    assert await named(conn) == [("I-1", 0), ("O-1", 1)]
+    assert await conn.fetch("SELECT n, amount_minor FROM tieout.step") == [(2, 1)]
+
+
+async def test_numbers_that_a_batch_left_are_for_the_next(conn: asyncpg.Connection) -> None:
+    memory = Memory(10)
+    events = [
+        msgspec.structs.replace(
+            event(0, document=Name("invoice", "", str(n))), event_id=digest("event", str(n))
+        )
+        for n in range(1_003)
+    ]
+    for some in (events[:2], events[2:]):  # from one thousand into the next
+        await enter(conn, some, None, memory)
+    found = await conn.fetch("SELECT id FROM tieout.document ORDER BY id")
+    assert [row["id"] for row in found] == list(range(1, 1_004))
 
 
 def test_a_batch_crosses_to_another_process_whole() -> None:
