@@ -19,7 +19,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup ## Follow one company's money across five systems, with its broken cases named (Ctrl-C ends).
 	@$(BIN)/tieout demo
 
-test: setup check native ## Run what CI runs: style, types, import contracts and the test suite.
+test: setup ## Run what CI runs: style, types, import contracts and the test suite.
+	@$(MAKE) --no-print-directory -j2 -O check native
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long and not bench"
 
 test-long: setup native ## Run the tests that take longer: fault campaigns and large inputs.
