@@ -46,9 +46,6 @@ thousands of objects without cycles, and collecting over and over took half of t
 BLOCK_RECORDS = 250
 """Records that are mapped and packed together: what that touches stays in the processor's cache."""
 
-AHEAD = 2
-"""Chunks that wait, mapped, for the database: it takes longer over some than over others."""
-
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 

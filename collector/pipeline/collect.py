@@ -6,7 +6,6 @@ Reading and mapping run ahead of the database (`collector.pipeline.ahead`).
 import asyncio
 import gc
 import sys
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +17,7 @@ import msgspec
 from collector.clock import Clock
 from collector.connector import Cursor, Ending, Part, Redelivers
 from collector.errors import TieoutError, Transient
-from collector.pipeline.ahead import AHEAD, GC_OBJECTS, Mapped, Pass, Process, Source, latest
+from collector.pipeline.ahead import GC_OBJECTS, Mapped, Pass, Process, Source, latest
 from collector.pipeline.commit import Batch, commit
 from collector.pipeline.correlate import Limit
 from collector.pipeline.documents import Memory
@@ -205,26 +204,24 @@ class Collector:
         with ThreadPoolExecutor(1, "tieout-reader") as thread:
             run = partial(loop.run_in_executor, thread)
             ahead: Pass | Process = Pass(source, part, cursor)
-            pending: deque[asyncio.Future[Mapped | None]] = deque()
+            pending: asyncio.Future[Mapped | None] | None = None
             try:
                 if process := self._process_after(read):
                     await run(process.open, source, part, cursor)
                     ahead = process
-                pending.append(run(ahead.next, latest(self.clock)))
-                while (mapped := await pending.popleft()) is not None:
+                pending = run(ahead.next, latest(self.clock))
+                while (mapped := await pending) is not None:
                     read += mapped.read
                     process = self._process_after(read)
                     if process is not None and ahead is not process and mapped.end is None:
                         await run(ahead.close)
                         await run(process.open, source, part, mapped.cursor)
                         ahead = process
-                    depth = AHEAD if ahead is process else 1
-                    while len(pending) < depth:
-                        pending.append(run(ahead.next, latest(self.clock)))
+                    pending = run(ahead.next, latest(self.clock))
                     yield mapped
             finally:
-                for future in pending:
-                    future.cancel()
+                if pending is not None:
+                    pending.cancel()
                 thread.submit(ahead.close)
 
     def _process_after(self, read: int) -> Process | None:
